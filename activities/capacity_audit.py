@@ -42,8 +42,9 @@ from contracts.capacity.models import (
     ReservationList,
     size_of,
 )
-from contracts.capacity.reconciliation import LatestLife, ended_claims
+from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
 from contracts.chart_values import compose_values
+from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
@@ -75,13 +76,16 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True)
 class CapacitySettings:
-    """The capacity settings: the capacity of each host, and the audit interval.
+    """The capacity settings: the capacity of each host, the audit interval, and the quotas.
 
-    A capacity in the settings takes precedence over what the host's cluster reports.
+    A capacity in the settings takes precedence over what the host's cluster reports. The quotas count when
+    an environment is woken.
     """
 
     capacities: Mapping[str, Limits] = field(default_factory=dict)
     audit: timedelta = timedelta(minutes=2)
+    team_quotas: Mapping[str, Limits] = field(default_factory=dict)
+    person_quota: Limits = field(default_factory=Limits)
 
 
 class CapacityAudit(CapacityActivities):
@@ -104,6 +108,7 @@ class CapacityAudit(CapacityActivities):
         listed, from_memo, outdated = await self._list_open(held)
         ended: list[tuple[str, str, int]] = []
         moved_ends: list[tuple[str, int]] = []
+        slept: list[tuple[str, bool, int]] = []
         unaccounted: list[str] = []
         unlisted: list[Reservation] = []
         for holding in held.values():
@@ -114,6 +119,8 @@ class CapacityAudit(CapacityActivities):
             ended += ended_claims(holding, latest, input.now)
             if latest.host != holding.host or latest.owner not in ("", holding.owner):
                 unaccounted.append(holding.name)
+            if sleep_differs(holding, latest, input.now):
+                slept.append((holding.name, not holding.asleep, holding.changed))
             moved_ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
         await _call_each(self._renew, outdated[:MAX_RENEWED])
         activity_context.report_progress(f"asking for {len(unlisted)} that are held and not listed as open")
@@ -134,6 +141,7 @@ class CapacityAudit(CapacityActivities):
             ended_claims=tuple(ended),
             adopted=tuple(filter(None, adopted)),
             moved_ends=tuple(moved_ends),
+            slept=tuple(slept),
             is_partial=is_partial,
             needs_renewal=await self._is_outdated(),
             next_audit_in=_next_interval(rooms, self._admission.audit),
@@ -256,6 +264,7 @@ class CapacityAudit(CapacityActivities):
             size=size,
             ends=to_epoch_seconds(ends),
             claims=((environment.mark.life, to_epoch_seconds(run.start_time)),),
+            asleep=bool(_is_asleep(run)),
         )
 
     async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
@@ -303,6 +312,7 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
         host=run.typed_search_attributes.get(search_attributes.HOST) or "",
         owner=run.typed_search_attributes.get(search_attributes.OWNER) or "",
         ends=to_epoch_seconds(ends) if ends else 0,
+        asleep=_is_asleep(run),
     )
 
 
@@ -328,7 +338,14 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
         size=Amount(environments=1, cpu=size[0], memory=size[1]),
         ends=latest.ends,
         claims=((latest.life, to_epoch_seconds(run.start_time)),),
+        asleep=bool(latest.asleep),
     )
+
+
+def _is_asleep(run: WorkflowExecution) -> bool | None:
+    """Return whether the environment holds no CPU and no memory; None where its phase does not say."""
+    phase = run.typed_search_attributes.get(search_attributes.PHASE)
+    return None if phase in (None, Phase.FALLING_ASLEEP) else phase == Phase.ASLEEP
 
 
 async def _call_each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:

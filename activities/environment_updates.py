@@ -29,7 +29,14 @@ UPDATE_TIMEOUT = timedelta(seconds=15)
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
 
 #: Phases with people and an end. In teardown, an environment is ending already, and a failed one, too.
-_PHASES = (Phase.PROVISIONING, Phase.USABLE, Phase.READY)
+_PHASES = (
+    Phase.PROVISIONING,
+    Phase.USABLE,
+    Phase.READY,
+    Phase.FALLING_ASLEEP,
+    Phase.ASLEEP,
+    Phase.WAKING,
+)
 #: The query for the environments that a sweep asks.
 OPEN = (
     f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "

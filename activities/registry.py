@@ -14,6 +14,7 @@ from activities.leaver_sweep import LeaverSweep
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
+from activities.sleep import Sleep
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
 from activities.steps.identity_group import IdentityStep
@@ -22,6 +23,7 @@ from activities.steps.namespace import NamespaceStep
 from activities.steps.project import ProjectStep
 from activities.steps.role_binding import RoleBindingStep
 from activities.steps.vcluster import VClusterStep
+from activities.wake_admission import WakeAdmission
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
@@ -72,6 +74,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.IMPORT: ImportStep(rafay, hosts),
     }
     access = AccessChange(rafay, directory, hosts)
+    sleep = Sleep(hosts)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
@@ -84,6 +87,9 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         leavers.look,
         leavers.apply,
         CapacityAudit(temporal, hosts, clients.admission).audit,
+        WakeAdmission(temporal, clients.admission).admit,
+        sleep.pause,
+        sleep.resume,
     ]
 
 

@@ -5,13 +5,14 @@ Its virtual API servers implement the Kubernetes API, so the client of real ones
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from clients.errors import Denied, MalformedAnswer, NotFound
+from clients.errors import AlreadyExists, Denied, MalformedAnswer, NotFound
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import (
     LABEL_POD_SECURITY,
@@ -28,6 +29,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
+from clients.host.pause import pause_patch, resume_patch
 from clients.transport.http import Answer, HttpSystem, bearer_headers
 from clients.virtual_cluster import VirtualClusterApi
 
@@ -44,11 +46,16 @@ SIMULATED_NETWORKS = HostNetworks(
     nodes=("192.0.2.2/32",),
 )
 
+#: Label of the pods that a vCluster has made on its host.
+_SYNCED_BY = "vcluster.loft.sh/managed-by"
+
 _NAMESPACE = TypeAdapter(Namespace)
 _ENDING = TypeAdapter(ForcedDeletion)
 _NODES = TypeAdapter(list[NodeCapacity])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
+_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_OBJECTS = TypeAdapter(list[dict[str, Any]])
 _TEXT = TypeAdapter(str)
 _TEXTS = TypeAdapter(list[str])
 
@@ -189,6 +196,44 @@ class SimulatedHost:
     async def stop_release(self, namespace: str, name: str) -> str:  # noqa: ARG002
         """Return "": nothing runs here that could create objects."""
         return ""
+
+    async def pause_release(self, namespace: str, name: str) -> str:
+        """Scale the StatefulSet to zero and delete the tenant's pods; return which pods still run."""
+        operation = f"pause release {name}"
+        now = datetime.now(UTC)
+        if not await self._scale(namespace, name, operation, lambda each: pause_patch(each, now)):
+            return f"StatefulSet {name} to settle"
+        pods = await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation)
+        synced = [pod for pod in pods if pod["metadata"]["labels"].get(_SYNCED_BY) == name]
+        if len(synced) == len(pods):
+            # Not before: the vCluster would create them again.
+            for pod in synced:
+                with suppress(NotFound):
+                    path = _path(namespace, "pods", pod["metadata"]["name"])
+                    await self._http.call("DELETE", path, operation)
+        names = sorted(pod["metadata"]["name"] for pod in pods)
+        return f"Pod {', '.join(names)} to end" if names else ""
+
+    async def resume_release(self, namespace: str, name: str) -> str:
+        """Scale the StatefulSet to the size before the pause."""
+        done = await self._scale(namespace, name, f"resume release {name}", resume_patch)
+        return "" if done else f"StatefulSet {name} to settle"
+
+    async def _scale(
+        self,
+        namespace: str,
+        name: str,
+        operation: str,
+        patch_of: Callable[[dict[str, Any]], dict[str, Any] | None],
+    ) -> bool:
+        """Patch the StatefulSet if needed; return False if it has changed since it was read."""
+        path = _path(namespace, "statefulsets", name)
+        if patch := patch_of(await self._ask(_OBJECT, "GET", path, operation)):
+            try:
+                await self._http.call("PATCH", path, operation, body=patch)
+            except AlreadyExists:  # how a conflict is read here
+                return False
+        return True
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from temporalio import activity
 
-from contracts.capacity.models import AuditInput, AuditResult
+from contracts.capacity.models import AuditInput, AuditResult, PlacementDecision, ReservationRequest
 from contracts.environment import Environment, Receipt, StepName
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
@@ -152,6 +152,38 @@ class AccessActivities(ABC):
     @abstractmethod
     async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
         """Change the rights of people in the virtual cluster."""
+
+
+class SleepInput(Frozen):
+    """The environment whose vCluster is paused or resumed."""
+
+    environment: Environment
+
+
+class SleepActivities(ABC):
+    """Puts the vCluster of an environment to sleep, and wakes it. Repeating it changes nothing."""
+
+    @activity.defn(name="sleep.pause")
+    @abstractmethod
+    async def pause(self, input: SleepInput) -> None:
+        """Scale the vCluster to zero, and return when its pods and those of its tenant are gone."""
+
+    @activity.defn(name="sleep.resume")
+    @abstractmethod
+    async def resume(self, input: SleepInput) -> None:
+        """Scale the vCluster to the size that it had, and return when its API server is ready."""
+
+
+class WakeAdmissionActivities(ABC):
+    """Asks for the capacity of an environment that is to be woken."""
+
+    @activity.defn(name="capacity.wake")
+    @abstractmethod
+    async def admit(self, input: ReservationRequest) -> PlacementDecision:
+        """Reserve its CPU and memory again on its host, or return the refusal with what would help.
+
+        The quotas are those of the worker's settings.
+        """
 
 
 class ExpirySweepActivities(ABC):

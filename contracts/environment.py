@@ -6,7 +6,9 @@ from pydantic import Field
 
 from contracts.access import AccessChanges
 from contracts.expiry import GivenWarning, GrantedExtension, Term
+from contracts.phases import MADE_PHASES as MADE_PHASES
 from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR
+from contracts.phases import SLEEP_PHASES as SLEEP_PHASES
 from contracts.phases import Outcome as Outcome
 from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
@@ -182,6 +184,17 @@ class OwnerLeft(Frozen):
     ends_at: datetime
 
 
+class SleepStatus(Frozen):
+    """The sleep of an environment: who wanted its last change, and since when its pods are gone.
+
+    `problem` says why the last attempt to put it to sleep or to wake it has failed.
+    """
+
+    actor: str
+    asleep_at: datetime | None = None
+    problem: Problem | None = None
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -201,6 +214,7 @@ class EnvironmentStatus(Frozen):
     access: AccessChanges = AccessChanges()
     access_problem: Problem | None = None
     owner_left: OwnerLeft | None = None
+    sleep: SleepStatus | None = Field(default=None, description="None while it is awake")
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None
@@ -223,4 +237,4 @@ class EnvironmentStatus(Frozen):
     @property
     def in_use(self) -> bool:
         """Whether people may be using the environment, so that it must not end without a warning."""
-        return self.phase in (Phase.USABLE, Phase.READY)
+        return self.phase is Phase.USABLE or self.phase in MADE_PHASES

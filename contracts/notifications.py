@@ -29,6 +29,8 @@ class NotificationKind(StrEnum):
     COLLABORATOR_REMOVED = "collaborator_removed"
     TRANSFERRED = "transferred"
     OWNER_LEFT = "owner_left"
+    ASLEEP = "asleep"
+    AWAKE = "awake"
 
 
 #: These go to the webhook alone.
@@ -54,6 +56,8 @@ class Notification(EnvironmentSummary):
     person: str = ""
     actor: str = ""
     owner_left: bool = False
+    #: Whether it sleeps while this is sent.
+    asleep: bool = False
     #: Why it could not be created: only with `FAILED`.
     problem: Problem | None = None
 

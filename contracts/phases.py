@@ -15,11 +15,20 @@ class Phase(StrEnum):
     PROVISIONING = "provisioning"
     USABLE = "usable"
     READY = "ready"
+    FALLING_ASLEEP = "falling_asleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
     TEARING_DOWN = "tearing_down"
     TEARDOWN_INCOMPLETE = "teardown_incomplete"
     GONE = "gone"
     #: Its workflow was closed from outside, so no teardown ran: what it created may still be there.
     ORPHANED = "orphaned"
+
+
+#: The phases of an environment that sleeps, or is on the way there or back: it cannot be used.
+SLEEP_PHASES = frozenset({Phase.FALLING_ASLEEP, Phase.ASLEEP, Phase.WAKING})
+#: The phases of an environment that was made completely and is not being torn down.
+MADE_PHASES = SLEEP_PHASES | {Phase.READY}
 
 
 class Outcome(StrEnum):

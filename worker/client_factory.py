@@ -73,6 +73,8 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
             CapacitySettings(
                 {name: cluster.capacity.limits for name, cluster in settings.hosts.items()},
                 settings.capacity.audit,
+                {name: share.limits for name, share in settings.quotas.teams.items()},
+                settings.quotas.person.limits,
             ),
         )
 

@@ -5,7 +5,7 @@ that lets people in agree with it, and tries until they do.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, CancelledError
 with workflow.unsafe.imports_passed_through():
     from contracts.access import AccessChanges
     from contracts.activities import AccessActivities, AccessInput, AccessResult
-    from contracts.environment import MOORAGE_ACTOR, Problem, System
+    from contracts.environment import MOORAGE_ACTOR, Phase, Problem, System
     from contracts.environment_workflow import (
         AnswerKind,
         CollaboratorAction,
@@ -44,6 +44,9 @@ _SYSTEMS: tuple[tuple[_Change, str], ...] = (
     (AccessActivities.change_group, "members of its group"),
     (AccessActivities.change_virtual_cluster, "rights in the virtual cluster"),
 )
+
+#: The systems that can be changed while the vCluster sleeps.
+_SYSTEMS_OF_SLEEP = _SYSTEMS[:1]
 
 
 @dataclass(frozen=True)
@@ -143,18 +146,22 @@ class AccessUpdater:
         pause = self._timeouts.first_pause
         while not self._stopped and (changes := self._state.status.access).is_pending:
             revision, started_at = self._revision, workflow.now()
-            attempt = await self._attempt(changes)
+            is_awake = self._state.phase is Phase.READY
+            attempt = await self._attempt(changes, _SYSTEMS if is_awake else _SYSTEMS_OF_SLEEP)
             if attempt.problem:
                 self._state.set_access(self._state.status.access, attempt.problem)
                 await self._wait(pause, revision)
                 pause = min(2 * pause, self._timeouts.longest_pause, MAX_PAUSE)
+            elif attempt.is_complete and not is_awake:
+                # The rest follows when it is awake.
+                await self._next_change(revision)
             elif attempt.is_complete:
                 pause = self._timeouts.first_pause
                 self._record(changes, started_at)
                 if until := self._state.status.access.waits_until(workflow.now()):
                     await self._wait(until - workflow.now(), revision)
 
-    async def _attempt(self, changes: AccessChanges) -> _Attempt:
+    async def _attempt(self, changes: AccessChanges, systems: Sequence[tuple[_Change, str]]) -> _Attempt:
         """Ask all systems at once. A change that comes meanwhile ends an attempt that lasts long."""
         revision = self._revision
         input = AccessInput(
@@ -162,7 +169,7 @@ class AccessUpdater:
             granting=changes.granting,
             revoking=changes.revoking,
         )
-        tasks = [asyncio.create_task(self._execute(method, input, what)) for method, what in _SYSTEMS]
+        tasks = [asyncio.create_task(self._execute(method, input, what)) for method, what in systems]
 
         def all_done() -> bool:
             return all(task.done() for task in tasks)
@@ -232,6 +239,9 @@ class AccessUpdater:
         ):
             if people := [person for person in was if person not in now]:
                 self._state.add_log_entry(MOORAGE_ACTOR, action, ", ".join(people))
+
+    async def _next_change(self, revision: int) -> None:
+        await workflow.wait_condition(lambda: self._revision != revision)
 
     async def _wait(self, length: timedelta, revision: int) -> None:
         """Wait, or less if there is another change."""

@@ -16,11 +16,13 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
+    from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
         AuditInput,
+        CapacitySleepInput,
         CapacityStart,
         CapacityState,
         CarriedCapacity,
@@ -32,8 +34,9 @@ with workflow.unsafe.imports_passed_through():
         ReserveInput,
         ReserveResult,
         StateInput,
+        WakeInput,
     )
-    from contracts.capacity.reconciliation import apply_audit
+    from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
     from contracts.types.quantities import format_cpu, format_memory
@@ -52,10 +55,6 @@ FIRST_RETRY_INTERVAL = timedelta(milliseconds=500)
 MAX_RETRY_INTERVAL = timedelta(seconds=20)
 #: The time until the next audit after a failed one.
 INTERVAL_AFTER_FAILURE = timedelta(seconds=20)
-#: Temporal may list a closed run as open for this long, and an audit in this time does not adopt it. Lists
-#: are late by seconds, and the run of a life closes when its record is archived, which takes two minutes at
-#: most.
-MAX_LISTING_DELAY = timedelta(minutes=3)
 #: How long a run with a long history still waits for an audit in progress.
 FINAL_AUDIT_TIMEOUT = timedelta(seconds=15)
 
@@ -126,6 +125,7 @@ class CapacityWorkflow:
         audit.cancel()
 
     async def _audit(self) -> None:
+        # Until then, Temporal may list a closed run as open, and an audit must not adopt it.
         listed_late = workflow.now() - MAX_LISTING_DELAY
         self._ended = {life: ended for life, ended in self._ended.items() if ended > listed_late}
         try:
@@ -202,6 +202,30 @@ class CapacityWorkflow:
             decision = decide_reassignment(self._ledger, input.request, workflow.now())
             if decision.refusal:
                 raise _refused((decision,))
+
+    @described_update("Give an open life that sleeps its CPU and memory again")
+    async def wake(self, input: WakeInput) -> ReserveResult:
+        """Reserve CPU and memory on the life's host; a life that is awake keeps them."""
+        if self._audited_at is None:
+            await workflow.wait_condition(lambda: self._audited_at is not None)
+        decision = admission.wake(self._ledger, input.request, workflow.now())
+        if decision.refusal:
+            raise _refused((decision,))
+        return ReserveResult(decisions=(decision,))
+
+    @wake.validator
+    def _check_wake(self, input: WakeInput) -> None:
+        """Reject the update here when there is no room; this leaves nothing in the history."""
+        if self._audited_at is not None:
+            decision = admission.decide_wake(self._ledger, input.request, workflow.now())
+            if decision.refusal:
+                raise _refused((decision,))
+
+    @workflow.signal(description="A life sleeps and needs no CPU and no memory")
+    def sleep(self, input: CapacitySleepInput | None = None) -> None:
+        """Take CPU and memory of a life back. Does nothing without an argument, as `release`."""
+        if input is not None:
+            admission.sleep(self._ledger, input.name, input.life, workflow.now())
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:

@@ -6,14 +6,12 @@ Its open run is the record of the environment.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
+    from contracts.environment import MADE_PHASES, MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
         ActorInput,
         Answer,
@@ -42,6 +40,8 @@ from workflows.life_traces import begin_making, begin_undoing, end_operation
 from workflows.next_run import start_next_run
 from workflows.notifications import Notifier
 from workflows.saga import Saga
+from workflows.shielded_waits import ShieldedWaits
+from workflows.sleep import SleepController
 from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
 from workflows.worker_versions import is_to_move
@@ -64,11 +64,14 @@ class EnvironmentWorkflow:
         self._saga = Saga(start, self._state)
         self._notifier = Notifier(self._state, start.timeouts)
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
+        self._sleep = SleepController(self._state, self._notifier, self._access, start.timeouts)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         status = self._state.status
         actor = start.forced_by or MOORAGE_ACTOR
         self._ending = Ending(status.outcome, actor, status.problem) if status.outcome else None
         self._is_renewal_requested = False
+        waits = ShieldedWaits(self._record_cancellation)
+        self._wait_shielded, self._run_shielded = waits.until, waits.run
 
     @workflow.run
     async def run(self, start: EnvironmentStart) -> EnvironmentStatus:
@@ -103,12 +106,14 @@ class EnvironmentWorkflow:
 
     async def _stay_ready(self) -> None:
         self._access.start()
+        self._sleep.start()
         await self._wait_shielded(lambda: self._has_to_end() or self._is_to_continue_as_new())
         self._record_cancellation()
         if not self._ending:
             await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
             self._record_cancellation()
         # Pending changes go on in the next run. A teardown must not overtake one.
+        await self._run_shielded(self._sleep.stop())
         await self._run_shielded(self._access.stop())
         self._record_cancellation()
         if not self._ending:
@@ -161,27 +166,6 @@ class EnvironmentWorkflow:
             raise provisioning_error(status, status.problem)
         return status
 
-    # --- cancellation ---------------------------------------------------------------------------------
-
-    async def _wait_shielded(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; a cancellation of the workflow does not end the wait.
-
-        A single shield is not enough: when the cancellation passes it, the run closes and the rest of an undo
-        is lost. Temporal delivers the cancellation once. This method records it and continues to wait.
-        """
-        while not condition():
-            try:
-                await workflow.wait_condition(condition)
-            except asyncio.CancelledError:
-                if task := asyncio.current_task():
-                    task.uncancel()
-                self._record_cancellation()
-
-    async def _run_shielded(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        await self._wait_shielded(task.done)
-        task.result()
-
     def _is_idle(self) -> bool:
         return workflow.all_handlers_finished() and not self._notifier.is_busy
 
@@ -192,7 +176,7 @@ class EnvironmentWorkflow:
 
     def _record_cancellation(self) -> None:
         if self._ending is None and workflow.cancellation_reason() is not None:
-            was_ready = self._state.phase is Phase.READY
+            was_ready = self._state.phase in MADE_PHASES
             self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL_ACTOR)
 
     # --- queries and updates of callers ---------------------------------------------------------------
@@ -268,6 +252,27 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
             self._rules.extended_term(ask)
+
+    @described_update("Put it to sleep")
+    async def sleep(self, by: ActorInput) -> Answer:
+        """Scale it to nothing and give its CPU and memory back; callers follow it in the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        return self._answer(*self._sleep.sleep(by.actor))
+
+    @described_update("Wake it")
+    async def wake(self, by: ActorInput) -> Answer:
+        """Reserve its CPU and memory again and start it; callers follow it in the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        return self._answer(*await self._sleep.wake(by.actor))
+
+    @sleep.validator
+    @wake.validator
+    def _check_sleep(self, by: ActorInput) -> None:
+        self._rules.check_life(by)
+        if not self._state.stored_answer():
+            self._rules.check_sleep()
 
     @described_update("Add a collaborator, or remove one")
     async def change_collaborators(self, ask: CollaboratorInput) -> Answer:
@@ -379,11 +384,7 @@ class EnvironmentWorkflow:
 
     @workflow.signal(description="Go on in a new run, with the key and the worker version of now")
     def renew(self) -> None:
-        """Continue in a new run as soon as nothing is in progress.
-
-        The payloads of the new run are encrypted with the current key, and the current version of the workers
-        runs it.
-        """
+        """Continue in a new run, with the current key and worker version, once nothing is in progress."""
         self._is_renewal_requested = True
 
     @property

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
         Phase,
         Problem,
         Receipt,
+        SleepStatus,
         StepName,
         StepState,
         StepStatus,
@@ -32,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of
 
+from workflows.details import render_details
 from workflows.life_metrics import measure_phase
 from workflows.steps import steps_of
 from workflows.telemetry.tracing import starting_trace
@@ -42,9 +44,6 @@ MAX_AUDIT_LOG_ENTRIES = 200
 KEPT_FIRST_ENTRIES = 20
 #: Answers that are stored for repeated updates: far more than can be in progress at once.
 MAX_STORED_ANSWERS = 100
-
-#: Between two columns of the page: two no-break spaces.
-_GAP = "\u00a0\u00a0"
 
 #: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
 #: cancelled it.
@@ -91,7 +90,7 @@ class EnvironmentState:
             )
         self.status = status
         self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
-        workflow.set_current_details(self._render_details())
+        workflow.set_current_details(render_details(self.status))
 
     @property
     def phase(self) -> Phase:
@@ -100,19 +99,30 @@ class EnvironmentState:
 
     def _change(self, **fields: object) -> None:
         self.status = self.status.model_copy(update=fields)
-        workflow.set_current_details(self._render_details())
+        workflow.set_current_details(render_details(self.status))
 
     def enter_phase(self, phase: Phase) -> None:
-        """Change to `phase`, and update the search attribute of the phase."""
+        """Change to `phase`, and update the search attribute of the phase.
+
+        An environment that was put to sleep and is woken is ready again, not for the first time.
+        """
         now = workflow.now()
+        is_again = phase is Phase.READY and self.status.ready_at is not None
         reached = {
             Phase.USABLE: {"usable_at": now},
             Phase.READY: {"ready_at": now},
             Phase.GONE: {"ended_at": now},
         }
-        self._change(phase=phase, **reached.get(phase, {}))
+        self._change(phase=phase, **({} if is_again else reached.get(phase, {})))
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
-        measure_phase(self.status)
+        if not is_again:
+            measure_phase(self.status)
+
+    def set_sleep(self, sleep: SleepStatus | None) -> None:
+        """Record its sleep; None once it is awake."""
+        if sleep and sleep.problem:
+            sleep = sleep.model_copy(update={"problem": _truncate_problem(sleep.problem)})
+        self._change(sleep=sleep)
 
     def set_trace(self, trace: TraceContext) -> None:
         """Record the span of the making, or of the undoing, in progress."""
@@ -347,28 +357,6 @@ class EnvironmentState:
         """Return the state that the next run needs."""
         return CarriedState(status=self.status, answers=self._answers)
 
-    def _render_details(self) -> str:
-        status = self.status
-        lines = [
-            f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
-            f"ends {format_utc(status.expires_at)}",
-            "",
-            _table_row("step", "system", "state", "since", ""),
-            "| :-- | :-- | :-- | :-- | :-- |",
-        ]
-        for step in status.steps:
-            since = _format_clock(step.ended_at or step.started_at)
-            lines.append(_table_row(step.step, step.system, step.state, since, step.note))
-        if status.problem:
-            lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
-        for problem in status.unfinished:
-            lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
-        if status.access_problem:
-            lines += ["", f"**Access not changed yet**: {status.access_problem.cause}"]
-        if status.next_pass_at:
-            lines += ["", f"**Next pass of the teardown**: {format_utc(status.next_pass_at)}"]
-        return "\n".join(lines)
-
 
 def _step_times(
     before: StepStatus, state: StepState, now: datetime
@@ -391,13 +379,3 @@ def _truncate_problem(problem: Problem) -> Problem:
 def _truncate_receipt(receipt: Receipt) -> Receipt:
     names = {field: truncate(getattr(receipt, field), MAX_NAME_BYTES) for field in ("name", "reference")}
     return receipt.model_copy(update=names)
-
-
-def _table_row(*cells: str) -> str:
-    # Temporal's Web UI puts cells side by side with nothing between them, but it keeps these blanks.
-    escaped = (cell.replace("|", r"\|") for cell in cells)
-    return f"| {' | '.join(f'{cell}{_GAP}' for cell in escaped)} |"
-
-
-def _format_clock(moment: datetime | None) -> str:
-    return moment.strftime("%H:%M:%S") if moment else ""

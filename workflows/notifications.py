@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import AuditLogActivities, NotificationActivities
-    from contracts.environment import MOORAGE_ACTOR, Outcome
+    from contracts.environment import MOORAGE_ACTOR, Outcome, Phase
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind, StepTime
 
@@ -57,6 +57,14 @@ class Notifier:
         The audit trail gets the result, except that a program was notified.
         """
         self._start(self._notification(kind, moved))
+
+    def notify_of_sleep(self, kind: NotificationKind) -> None:
+        """Start to notify the people of the environment that it sleeps or is awake, and by whom."""
+        notification = self._notification(kind)
+        actor = self._state.status.sleep.actor if self._state.status.sleep else ""
+        moment = int(notification.at.timestamp() * 1000)
+        id = f"{notification.life}-{kind}-{moment}"
+        self._start(notification.model_copy(update={"id": id, "actor": actor}))
 
     def notify_of_outcome(self, outcome: Outcome) -> None:
         """Start to notify the people of the environment of its end, if it ends by itself."""
@@ -159,6 +167,7 @@ class Notifier:
             team=environment.spec.team,
             people=environment.collaborators if status.owner_left else environment.people,
             owner_left=status.owner_left is not None,
+            asleep=status.phase is Phase.ASLEEP,
             template=environment.template.name,
             host=environment.host,
             ends_at=term.ends_at,

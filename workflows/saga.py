@@ -175,8 +175,9 @@ class Saga:
         if not step.has_undo:
             self._state.set_step_state(step.name, StepState.UNDONE, "nothing to undo")
             return None
-        # The virtual cluster can answer for itself only as long as it exists.
-        force = StepName.VCLUSTER not in {other.name for other in self._started_steps}
+        # The virtual cluster can answer for itself only as long as it exists and is awake.
+        exists = StepName.VCLUSTER in {other.name for other in self._started_steps}
+        force = not exists or self._state.status.sleep is not None
         started_at = workflow.now()
         try:
             result = await self._executor.execute_remove(step, force=force)

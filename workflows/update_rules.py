@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.environment import Phase
+    from contracts.environment import MADE_PHASES, Phase
     from contracts.environment_workflow import (
         CollaboratorAction,
         CollaboratorInput,
@@ -73,10 +73,19 @@ class UpdateRules:
         A cancellation is accepted while the environment is being provisioned, and also when it is being torn
         down already.
         """
-        if self._state.phase is Phase.READY and not self._is_ending():
+        if self._state.phase in MADE_PHASES and not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
+
+    def check_sleep(self) -> None:
+        """Raise unless it can be put to sleep or woken now."""
+        if self._is_ending():
+            message = f"{self._name} is being torn down: it neither falls asleep nor wakes any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if self._state.phase not in MADE_PHASES:
+            message = f"{self._name} is {self._state.phase}: it can sleep once it is ready."
+            raise _refused(RefusalReason.NOT_NOW, message)
 
     def check_collaborator(self, ask: CollaboratorInput) -> None:
         """Raise unless the person can be added or removed now."""
@@ -119,7 +128,7 @@ class UpdateRules:
         if self._is_ending():
             message = f"{self._name} is being torn down: its people cannot change any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
-        if self._state.phase is not Phase.READY:
+        if self._state.phase not in MADE_PHASES:
             message = f"{self._name} is {self._state.phase}: its people can change once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
 

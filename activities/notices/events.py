@@ -37,8 +37,9 @@ class NoticeData(Frozen):
     latest_end: datetime = Field(description="latest end to which its people can extend it")
     moved: Duration = Field(description="how far the end was moved, because the last warning came late")
     person: str = Field(description="person whose access has changed, or owner so far; empty otherwise")
-    actor: str = Field(description="person who has changed it; empty otherwise")
+    actor: str = Field(description="who has changed that, put it to sleep or woken it; empty otherwise")
     owner_left: bool = Field(description="whether its owner has left, so that the team decides")
+    asleep: bool = Field(description="whether it sleeps")
     problem: Problem | None = Field(description="why it could not be created: only of failed")
     message: str = Field(description="the same as text for people")
 

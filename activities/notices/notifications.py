@@ -146,6 +146,10 @@ def subject(notice: Notification) -> str:
     """Return the notice in one line."""
     if notice.kind is NotificationKind.ENDED:
         return f"{notice.name} has ended: its time was up"
+    if notice.kind is NotificationKind.ASLEEP:
+        return f"{notice.name} is asleep"
+    if notice.kind is NotificationKind.AWAKE:
+        return f"{notice.name} is awake"
     if notice.kind is NotificationKind.COLLABORATOR_ADDED:
         return f"{notice.person} may use {notice.name}"
     if notice.kind is NotificationKind.OWNER_LEFT:
@@ -172,6 +176,8 @@ def text(
             f"What happened to it:  moorage history {notice.name}",
         ]
         return "\n".join(lines) + "\n"
+    if notice.kind in _OF_SLEEP:
+        return _text_of_sleep(notice, moment(notice))
     if notice.kind in _OF_ACCESS:
         return _text_of_access(notice, moment(notice))
     if notice.kind in FOR_PROGRAMS:
@@ -180,6 +186,8 @@ def text(
         f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner} ends "
         f"{moment(notice)}, in {format_duration(notice.ends_at - notice.at)}, with all that runs in it.",
     ]
+    if notice.asleep:
+        lines.append("It is asleep: the next kubectl command of its people wakes it.")
     if notice.moved:
         late = format_duration(notice.moved)
         lines.append(f"That is {late} later than it was to be, because this warning comes late.")
@@ -205,6 +213,22 @@ _OF_ACCESS = frozenset(
         NotificationKind.OWNER_LEFT,
     }
 )
+
+
+_OF_SLEEP = frozenset({NotificationKind.ASLEEP, NotificationKind.AWAKE})
+
+
+def _text_of_sleep(notice: Notification, ends_at: str) -> str:
+    which = f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
+    if notice.kind is NotificationKind.AWAKE:
+        return f"{which} is awake again: {notice.actor} woke it. It ends {ends_at}.\n"
+    lines = [
+        f"{which} is asleep: {notice.actor} put it to sleep. Its volumes stay, its pods are gone.",
+        f"It ends {ends_at} all the same.",
+        "",
+        f"To wake it:  moorage wake {notice.name}, or any kubectl command",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _text_of_access(notice: Notification, ends_at: str) -> str:

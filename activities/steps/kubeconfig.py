@@ -32,18 +32,7 @@ class KubeconfigStep(StepActivities):
         environment = input.environment
         host = host_of(self._hosts, environment)
         kubeconfig = await own_kubeconfig(host, environment)
-        async with host.virtual_cluster(kubeconfig) as virtual:
-
-            async def answer() -> str:
-                is_ready = await virtual.ready()
-                return "" if is_ready else f"the virtual API server at {kubeconfig.server} to answer"
-
-            if waiting_for := await activity_context.wait_until(answer):
-                raise NotYet(
-                    System.HOST_CLUSTER,
-                    f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",
-                    "See that the worker can reach that address, and that the vCluster's pod is well",
-                )
+        await require_answer(host, kubeconfig)
         return Receipt(
             name=kubeconfig.secret_name, reference=kubeconfig.server, fingerprint=kubeconfig.fingerprint
         )
@@ -89,3 +78,19 @@ async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
             "See the log of the vCluster's pod",
         )
     return found[0]
+
+
+async def require_answer(host: Host, kubeconfig: Kubeconfig) -> None:
+    """Wait until the virtual API server reports ready with its kubeconfig."""
+    async with host.virtual_cluster(kubeconfig) as virtual:
+
+        async def answer() -> str:
+            is_ready = await virtual.ready()
+            return "" if is_ready else f"the virtual API server at {kubeconfig.server} to answer"
+
+        if waiting_for := await activity_context.wait_until(answer):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",
+                "See that the worker can reach that address, and that the vCluster's pod is well",
+            )

@@ -63,7 +63,7 @@ class VClusterStep(StepActivities):
         release = await _usable_release(host, environment)
         if release is None:
             await _install(host, environment)
-        if waiting_for := await activity_context.wait_until(lambda: _pending_startup(host, name)):
+        if waiting_for := await activity_context.wait_until(lambda: pending_startup(host, name)):
             raise NotYet(
                 System.HOST_CLUSTER,
                 f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
@@ -197,7 +197,7 @@ async def _install(host: Host, environment: Environment) -> None:
         ) from None
 
 
-async def _pending_startup(host: Host, name: str) -> str:
+async def pending_startup(host: Host, name: str) -> str:
     """Return what the start waits for, "" once it is done; raise NeverReady if it has failed."""
     startup = await host.startup(name, name)
     if startup.failed is not None:

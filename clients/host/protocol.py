@@ -236,6 +236,27 @@ class Host(Protocol):
         """
         ...
 
+    async def pause_release(self, namespace: str, name: str) -> str:
+        """Pause the vCluster and return what still runs of it and its tenant, in words; "" once nothing does.
+
+        Its volumes, Secrets and Services stay, and pods without a controller are lost. The caller repeats the
+        call until then.
+
+        Raises:
+            NotFound: there is no such vCluster.
+        """
+        ...
+
+    async def resume_release(self, namespace: str, name: str) -> str:
+        """Start a paused vCluster again, without waiting for its start; idempotent.
+
+        Returns what this waits for, in words, and "" once it is done; the caller repeats the call until then.
+
+        Raises:
+            NotFound: there is no such vCluster.
+        """
+        ...
+
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status; its pods may end a little later, its volumes stay."""
         ...

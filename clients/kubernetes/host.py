@@ -37,6 +37,7 @@ from clients.kubernetes.release.chart_check import ChartCheck
 from clients.kubernetes.release.health import HealthCheck
 from clients.kubernetes.release.helm import Helm
 from clients.kubernetes.release.leftovers import Leftovers
+from clients.kubernetes.release.pause import ReleasePause
 from clients.kubernetes.release.releases import Releases
 from clients.kubernetes.vcluster_options import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
@@ -66,6 +67,7 @@ class KubernetesHost:
         self._forced_deleter = ForcedDeleter(api)
         self._persistent_volumes = PersistentVolumes(api)
         self._releases = Releases(api, helm, self._namespaces)
+        self._pause = ReleasePause(api)
         self._chart_check = ChartCheck(api, helm)
         self._leftovers = Leftovers(api, self._namespaces)
         self._access = VirtualClusterAccess(api, account, options, timeout=timeout)
@@ -169,6 +171,14 @@ class KubernetesHost:
     async def stop_release(self, namespace: str, name: str) -> str:
         """Scale the vCluster to zero and return which pods still run; "" once none does."""
         return await self._releases.stop(namespace, name)
+
+    async def pause_release(self, namespace: str, name: str) -> str:
+        """Pause the vCluster and return which pods still run; "" once none does."""
+        return await self._pause.pause(namespace, name)
+
+    async def resume_release(self, namespace: str, name: str) -> str:
+        """Start a paused vCluster again; return what this waits for, "" once it is done."""
+        return await self._pause.resume(namespace, name)
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""

@@ -50,8 +50,9 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
     are checked. Then, of the hosts on which it fits, the host with the most left is chosen.
     """
     if shared := _current_reservation(ledger, request, now):
-        refusal = _sharing_refusal(shared, request)
-        return PlacementDecision(refusal=refusal) if refusal else PlacementDecision(host=shared.host)
+        if refusal := _sharing_refusal(shared, request):
+            return PlacementDecision(refusal=refusal)
+        return _decide_again(ledger, request, shared, now)
     replaced = ledger.get(request.name)
     if decision := _quota_refusal(ledger, request, replaced, now):
         return decision
@@ -93,9 +94,89 @@ def decide_reassignment(
     if current and current.owner == request.owner:
         return PlacementDecision(host=current.host)
     limits = request.quotas.model_copy(update={"team": Limits(), "template_team": Limits()})
-    asked = request.model_copy(update={"quotas": limits, "size": current.size if current else request.size})
+    asked = request.model_copy(update={"quotas": limits, "size": current.held if current else request.size})
     refused = _quota_refusal(ledger, asked, current, now, person=f"{request.owner} has")
     return refused or PlacementDecision(host=current.host if current else "")
+
+
+def wake(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+    """Give an open life its CPU and memory on its host again, and record it, if there is room."""
+    decision = decide_wake(ledger, request, now)
+    if decision.host:
+        seconds = to_epoch_seconds(now)
+        current = _reservation_of(ledger, request)
+        awake = current or Reservation(
+            name=request.name,
+            owner=request.owner,
+            team=request.team,
+            template=request.template,
+            host=decision.host,
+            size=request.size,
+            ends=to_epoch_seconds(request.ends_at),
+            claims=((request.life, seconds),),
+        )
+        if current is None or current.asleep:
+            ledger.put(replace(awake, asleep=False, changed=seconds))
+    return decision
+
+
+def decide_wake(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+    """Return whether there is room to wake an open life. Changes nothing.
+
+    It must be on its host, where its volumes are. A life that has no reservation yet, because the next audit
+    adopts it, is judged as one that is asleep.
+    """
+    current = _reservation_of(ledger, request)
+    person = f"{request.owner} has"
+    if current:
+        asked = request.model_copy(update={"hosts": (current.host,), "size": current.size})
+        return _decide_again(ledger, asked, current, now, person=person)
+    [host] = request.hosts
+    return _room_refusal(ledger, request, None, now, person=person) or PlacementDecision(host=host)
+
+
+def sleep(ledger: CapacityLedger, name: str, life: str, now: datetime) -> None:
+    """Take CPU and memory of a life back. Does nothing if the life holds none."""
+    held = ledger.get(name)
+    if held and life in held.lives and not held.asleep:
+        ledger.put(replace(held, asleep=True, changed=to_epoch_seconds(now)))
+
+
+def _reservation_of(ledger: CapacityLedger, request: ReservationRequest) -> Reservation | None:
+    held = ledger.get(request.name)
+    return held if held and request.life in held.lives else None
+
+
+def _decide_again(
+    ledger: CapacityLedger,
+    request: ReservationRequest,
+    current: Reservation,
+    now: datetime,
+    *,
+    person: str = "you have",
+) -> PlacementDecision:
+    """Return the host of a reservation; if it is asleep, only if there is room to wake it."""
+    refused = _room_refusal(ledger, request, current, now, person=person) if current.asleep else None
+    return refused or PlacementDecision(host=current.host)
+
+
+def _room_refusal(
+    ledger: CapacityLedger,
+    request: ReservationRequest,
+    current: Reservation | None,
+    now: datetime,
+    *,
+    person: str,
+) -> PlacementDecision | None:
+    """Return why the request has no room on its host beside all others; None if it has."""
+    if decision := _quota_refusal(ledger, request, current, now, person=person):
+        return decision
+    name = current.host if current else request.hosts[0]
+    capacity = ledger.hosts.get(name)
+    held = ledger.reserved("host", name, without=current)
+    if capacity and capacity.known and not lacking(capacity.total.without(held), request.size):
+        return None
+    return _capacity_refusal(ledger, request.model_copy(update={"hosts": (name,)}), current, now)
 
 
 def lacking(capacity: Limits, size: Amount) -> list[str]:

@@ -36,7 +36,7 @@ class CapacityLedger:
         """Return how much is held under a key, as if `without` were gone."""
         environments, cpu, memory = self._held.get(key, (0, 0, 0))
         held = Amount(environments=environments, cpu=cpu, memory=memory)
-        return held.plus(without.size, -1) if without and key in without.keys else held
+        return held.plus(without.held, -1) if without and key in without.keys else held
 
     def put(self, reservation: Reservation) -> None:
         """Set the reservation of its name."""
@@ -51,7 +51,7 @@ class CapacityLedger:
 
     def _add(self, reservation: Reservation, times: int) -> None:
         # Use plain numbers here, because a ledger of ten thousand is rebuilt within one workflow task.
-        size = reservation.size
+        size = reservation.held
         for key in reservation.keys:
             environments, cpu, memory = self._held.get(key, (0, 0, 0))
             environments += times * size.environments

@@ -24,6 +24,8 @@ CAPACITY_ID = "capacity"
 #: The names that environments and activities use. They may not import the workflow, so a test compares the
 #: names.
 SIGNAL_RELEASE = "release"
+SIGNAL_SLEEP = "sleep"
+UPDATE_WAKE = "wake"
 QUERY_RESERVATIONS = "reservations"
 
 
@@ -120,6 +122,19 @@ class ReassignInput(Frozen):
     request: ReservationRequest
 
 
+class WakeInput(Frozen):
+    """A life that is to be woken asks for its CPU and memory again, on the one host in `request`."""
+
+    request: ReservationRequest
+
+
+class CapacitySleepInput(Frozen):
+    """A life that has fallen asleep gives its CPU and memory back."""
+
+    name: str
+    life: str
+
+
 class ReleaseInput(Frozen):
     """A life gives its place back.
 
@@ -156,7 +171,8 @@ class Reservation:
     """The place of one name.
 
     All lives in `claims` share it: at most one of them is open at a time. `ends` and the values of `claims`,
-    which are the times of the claims, are in seconds.
+    which are the times of the claims, are in seconds. While it is `asleep`, it holds no CPU and no memory;
+    `changed` is when it last fell asleep or was woken, in seconds.
     """
 
     name: str
@@ -167,6 +183,13 @@ class Reservation:
     size: Amount
     ends: int
     claims: tuple[tuple[str, int], ...]
+    asleep: bool = False
+    changed: int = 0
+
+    @property
+    def held(self) -> Amount:
+        """How much it holds now."""
+        return Amount(environments=self.size.environments) if self.asleep else self.size
 
     @property
     def lives(self) -> frozenset[str]:
@@ -245,14 +268,17 @@ class AuditResult(Frozen):
 
     `ended_claims`: claims, as name, life and time of the claim, of lives that are over or never started.
     `adopted`: open environments that have no reservation yet, or another one. `moved_ends`: ends that have
-    moved, in seconds. `is_partial`: the result is not complete. `needs_renewal`: the workflow's argument is
-    encrypted with a former key. `next_audit_in`: the time until the next audit.
+    moved, in seconds. `slept`: reservations that say wrongly whether their environment is asleep, as name,
+    what is right, and the `changed` of the reservation. `is_partial`: the result is not complete.
+    `needs_renewal`: the workflow's argument is encrypted with a former key. `next_audit_in`: the time until
+    the next audit.
     """
 
     hosts: tuple[HostCapacity, ...] = ()
     ended_claims: tuple[tuple[str, str, int], ...] = ()
     adopted: tuple[Reservation, ...] = ()
     moved_ends: tuple[tuple[str, int], ...] = ()
+    slept: tuple[tuple[str, bool, int], ...] = ()
     is_partial: bool = False
     needs_renewal: bool = False
     next_audit_in: timedelta = timedelta(minutes=2)
@@ -262,7 +288,7 @@ class AuditResult(Frozen):
         """The result in one line."""
         return (
             f"{len(self.ended_claims)} claims over, {len(self.adopted)} adopted, "
-            f"{len(self.moved_ends)} ends moved"
+            f"{len(self.moved_ends)} ends moved, {len(self.slept)} asleep or awake"
         )
 
 

@@ -2,21 +2,38 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Reservation
 
+#: Temporal may list an environment as it was so long ago. Lists are late by seconds, and the run of a life
+#: closes when its record is archived, which takes two minutes at most.
+MAX_LISTING_DELAY = timedelta(minutes=3)
+
 
 @dataclass(frozen=True)
 class LatestLife:
-    """The latest life of a name: whether it is open, its host, its owner, and its end in seconds."""
+    """The latest life of a name: whether it is open, its host, its owner, and its end in seconds.
+
+    `asleep` is None while it falls asleep or where its phase is not known.
+    """
 
     life: str
     open: bool
     host: str = ""
     owner: str = ""
     ends: int = 0
+    asleep: bool | None = None
+
+
+def sleep_differs(held: Reservation, latest: LatestLife, now: datetime) -> bool:
+    """Return whether the life is asleep and its reservation is not, or the other way round.
+
+    A list may be late, so what has changed a moment ago does not count.
+    """
+    is_settled = held.changed <= to_epoch_seconds(now - MAX_LISTING_DELAY)
+    return is_settled and latest.asleep not in (None, held.asleep)
 
 
 def ended_claims(held: Reservation, latest: LatestLife | None, now: datetime) -> list[tuple[str, str, int]]:
@@ -50,6 +67,10 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
     for name, ends in found.moved_ends:
         if held := ledger.get(name):
             ledger.put(replace(held, ends=ends))
+    for name, asleep, changed in found.slept:
+        # A reservation that has changed since the audit started knows better.
+        if (held := ledger.get(name)) and held.changed == changed:
+            ledger.put(replace(held, asleep=asleep))
 
 
 def _merged(held: Reservation | None, there: Reservation) -> Reservation:

@@ -28,7 +28,9 @@ from embedded.host.schemas import (
     Refused,
     SigningLimit,
     StartupTrouble,
+    StatefulSetPatch,
 )
+from embedded.host.statefulsets import StatefulSets
 from embedded.host.virtual.api import PREFIX
 from embedded.host.virtual.authorities import LONGEST_VALIDITY, Authorities
 
@@ -41,6 +43,10 @@ _IN_NAMESPACE = {
     ("POST", "objects"): "namespace.apply",
     ("DELETE", "volumes"): "volume.delete",
     ("POST", "ends"): "namespace.force_delete",
+    ("GET", "statefulsets"): "statefulset.get",
+    ("PATCH", "statefulsets"): "statefulset.patch",
+    ("GET", "pods"): "pod.list",
+    ("DELETE", "pods"): "pod.delete",
 }
 _ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
 _ON_RELEASE = {"GET": "release.get", "POST": "release.install", "DELETE": "release.uninstall"}
@@ -109,6 +115,7 @@ def kubeconfig(namespace: str, release: str, server: str, authority: str, token:
 def control_api(
     namespaces: Namespaces,
     releases: Releases,
+    statefulsets: StatefulSets,
     agents: Agents,
     authorities: Authorities,
     *,
@@ -168,6 +175,19 @@ def control_api(
     async def startup(request: Request) -> Any:
         return releases.startup(*_where(request))
 
+    async def get_statefulset(request: Request) -> Any:
+        return statefulsets.get(request.path_params["namespace"], request.path_params["name"])
+
+    async def patch_statefulset(request: Request) -> Any:
+        patch = StatefulSetPatch.model_validate_json(await request.body())
+        return statefulsets.patch(request.path_params["namespace"], request.path_params["name"], patch)
+
+    async def pods(request: Request) -> Any:
+        return statefulsets.pods(request.path_params["namespace"])
+
+    async def delete_pod(request: Request) -> Any:
+        statefulsets.delete_pod(request.path_params["namespace"], request.path_params["name"])
+
     async def volumes(request: Request) -> Any:
         return releases.volumes(*_where(request))
 
@@ -179,8 +199,8 @@ def control_api(
 
     async def get_kubeconfig(request: Request) -> Any:
         namespace, release = _where(request)
-        token_of_release = releases.token(namespace, release)
-        if token_of_release is None or not releases.exported(namespace, release):
+        token_of_release = releases.kubeconfig_token(namespace, release)
+        if token_of_release is None:
             raise Refused(404, f'secrets "vc-{release}" not found')
         server = f"{virtual_url}{PREFIX}{namespace}/{release}"
         return {
@@ -233,6 +253,10 @@ def control_api(
             Route(f"{namespace}/objects", endpoint_of(apply), methods=["POST"]),
             Route(f"{namespace}/ends", endpoint_of(force_delete), methods=["POST"]),
             Route(f"{namespace}/volumes/{{volume}}", endpoint_of(delete_volume), methods=["DELETE"]),
+            Route(f"{namespace}/statefulsets/{{name}}", endpoint_of(get_statefulset)),
+            Route(f"{namespace}/statefulsets/{{name}}", endpoint_of(patch_statefulset), methods=["PATCH"]),
+            Route(f"{namespace}/pods", endpoint_of(pods)),
+            Route(f"{namespace}/pods/{{name}}", endpoint_of(delete_pod), methods=["DELETE"]),
             Route(release, endpoint_of(get_release)),
             Route(release, endpoint_of(install), methods=["POST"]),
             Route(release, endpoint_of(uninstall), methods=["DELETE"]),

@@ -14,6 +14,7 @@ from embedded.host.api import control_api, operation_of
 from embedded.host.database import open_database
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
+from embedded.host.statefulsets import StatefulSets
 from embedded.host.timing import Clock, Timing
 from embedded.host.tls import authority, server_certificate
 from embedded.host.virtual.api import VirtualServers
@@ -35,13 +36,16 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
     with api_socket, tls_socket, closing(open_database(folder / "host.sqlite")) as rows:
         clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
         namespaces = Namespaces(rows, clock)
-        releases = Releases(rows, clock, namespaces)
+        statefulsets = StatefulSets(rows, clock, namespaces)
+        releases = Releases(rows, namespaces, statefulsets)
         objects = VirtualObjects(rows)
         agents = Agents(releases, objects)
+        statefulsets.changed = agents.refresh
         authorities = Authorities(rows)
         api = control_api(
             namespaces,
             releases,
+            statefulsets,
             agents,
             authorities,
             token=options.token,
@@ -57,7 +61,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
 
         app = FaultInjector(by_scheme, operation_of)
         namespaces.resume()
-        releases.resume()
+        statefulsets.resume()
         agents.start()
         try:
             certified = server_certificate(folder)

@@ -23,11 +23,22 @@ CREATE TABLE releases (
     labels TEXT NOT NULL, chart TEXT NOT NULL, "values" TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
--- The pod of a release: it starts after the install and ends after the uninstall.
+-- The pod of a release: it starts after the install and ends after the uninstall, or with a pause.
 CREATE TABLE pods (
     namespace TEXT NOT NULL, release TEXT NOT NULL,
-    started_at REAL NOT NULL, ready_at REAL NOT NULL, exported_at REAL NOT NULL, gone_at REAL,
+    started_at REAL NOT NULL, ready_at REAL NOT NULL, gone_at REAL,
     PRIMARY KEY (namespace, release)
+) STRICT;
+-- The StatefulSet of a release, which a pause scales to zero; from `exported_at` its Secret is there.
+CREATE TABLE statefulsets (
+    namespace TEXT NOT NULL, release TEXT NOT NULL, replicas INTEGER NOT NULL, annotations TEXT NOT NULL,
+    version INTEGER NOT NULL, exported_at REAL NOT NULL,
+    PRIMARY KEY (namespace, release)
+) STRICT;
+-- Pods that the syncer of a vCluster has made on the host.
+CREATE TABLE synced_pods (
+    namespace TEXT NOT NULL, release TEXT NOT NULL, name TEXT NOT NULL, gone_at REAL,
+    PRIMARY KEY (namespace, name)
 ) STRICT;
 -- Tenants' pods that end only by force: `asked` is how often they were asked to end.
 CREATE TABLE stubborn (

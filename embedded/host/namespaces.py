@@ -16,7 +16,7 @@ _SHOWN_CONTENT = {
     "volumes": "volumes",
     "stubborn": "stubborn pods",
 }
-_CONTENT = (*_SHOWN_CONTENT, "virtual_objects", "authorities")
+_CONTENT = (*_SHOWN_CONTENT, "statefulsets", "synced_pods", "virtual_objects", "authorities")
 
 
 class Namespaces:

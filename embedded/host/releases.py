@@ -10,14 +10,11 @@ from typing import Any
 
 from embedded.host.namespaces import Namespaces
 from embedded.host.schemas import NewRelease, Refused, StartupTrouble
-from embedded.host.timing import Clock
+from embedded.host.statefulsets import StatefulSets
 
 #: Version of the host, and of each vCluster whose values have none.
 VERSION = "v1.36.0+simulated"
 
-#: The Secret with the kubeconfig lags the ready pod by this part of the start. With the real chart, too, a
-#: caller that reads it at once may find nothing.
-EXPORT_LAG = 0.15
 #: The stages of a start: the part of it up to which a stage lasts, and what it waits for.
 STAGES = (
     (0.15, "volume data-{name}-0 to be bound"),
@@ -29,19 +26,12 @@ STAGES = (
 class Releases:
     """The releases. Each call commits what it does before it returns."""
 
-    def __init__(self, rows: sqlite3.Connection, clock: Clock, namespaces: Namespaces) -> None:
+    def __init__(self, rows: sqlite3.Connection, namespaces: Namespaces, statefulsets: StatefulSets) -> None:
         self._rows = rows
-        self._clock = clock
         self._namespaces = namespaces
+        self._statefulsets = statefulsets
         #: While it is set, starts do not get ready.
         self.trouble: StartupTrouble | None = None
-
-    def resume(self) -> None:
-        """Resume the ends that the last run left; call it inside the event loop."""
-        for row in self._rows.execute(
-            "SELECT namespace, release, gone_at FROM pods WHERE gone_at IS NOT NULL"
-        ):
-            self._clock.schedule(row["gone_at"], self._finish_pod, row["namespace"], row["release"])
 
     def get(self, namespace: str, name: str) -> dict[str, Any]:
         """Return the release, or refuse."""
@@ -57,8 +47,6 @@ class Releases:
     def install(self, namespace: str, name: str, wanted: NewRelease) -> None:
         """Install the release, or refuse if there is one of this name."""
         self._namespaces.require_writable(namespace)
-        now = time.time()
-        ready_at = self._clock.start_time()
         try:
             with self._rows:
                 self._rows.execute(
@@ -72,10 +60,7 @@ class Releases:
                         json.dumps(wanted.values),
                     ),
                 )
-                self._rows.execute(
-                    "INSERT OR REPLACE INTO pods VALUES (?, ?, ?, ?, ?, NULL)",
-                    (namespace, name, now, ready_at, ready_at + EXPORT_LAG * (ready_at - now)),
-                )
+                self._statefulsets.create(namespace, name)
                 # A volume that an earlier release left brings its state back, and its token.
                 self._rows.execute(
                     "INSERT OR IGNORE INTO volumes VALUES (?, ?, ?, ?)",
@@ -95,19 +80,15 @@ class Releases:
     def uninstall(self, namespace: str, name: str) -> None:
         """Remove the release; its pod ends later, and its volume stays."""
         self._find(namespace, name)
-        gone_at = self._clock.end_time()
         with self._rows:
             self._rows.execute("DELETE FROM releases WHERE namespace = ? AND name = ?", (namespace, name))
-            self._rows.execute(
-                "UPDATE pods SET gone_at = ? WHERE namespace = ? AND release = ?", (gone_at, namespace, name)
-            )
-        self._clock.schedule(gone_at, self._finish_pod, namespace, name)
+        self._statefulsets.delete(namespace, name)
 
     def startup(self, namespace: str, name: str) -> dict[str, Any]:
         """Return whether the vCluster is ready, and what its start waits for."""
         self._find(namespace, name)
-        pod = self._pod(namespace, name)
-        if pod is None:
+        pod = self._statefulsets.pod(namespace, name)
+        if pod is None or pod["gone_at"] is not None:
             return {"ready": False, "waiting_for": f"pod {name}-0 to be made (simulated)"}
         if trouble := self._troubled(namespace):
             return {"ready": False, "waiting_for": trouble.waiting_for, "failed": trouble.failed}
@@ -142,10 +123,9 @@ class Releases:
         key = (namespace, release)
         if self._rows.execute("SELECT 1 FROM releases WHERE namespace = ? AND name = ?", key).fetchone():
             left.append(f"Helm release {release}")
-        if pod := self._pod(namespace, release):
-            left.append(f"Pod {release}-0")
-            if pod["exported_at"] <= time.time():
-                left.append(f"Secret vc-{release}")
+        left += [f"Pod {each['metadata']['name']}" for each in self._statefulsets.pods(namespace)]
+        if self._statefulsets.is_exported(namespace, release):
+            left.append(f"Secret vc-{release}")
         stubborn = self._rows.execute("SELECT name FROM stubborn WHERE namespace = ?", (namespace,))
         left += [f"Pod {row['name']}" for row in stubborn]
         return left + [f"PersistentVolumeClaim {name}" for name in self.volumes(namespace, release)]
@@ -153,7 +133,7 @@ class Releases:
     # Pods
 
     def token(self, namespace: str, release: str) -> str | None:
-        """Return the token of the vCluster's API server; None without one, or while it ends."""
+        """Return the token of the vCluster's API server; None without one, or while it ends or is paused."""
         row = self._rows.execute(
             "SELECT token FROM volumes JOIN pods USING (namespace, release)"
             " JOIN namespaces ON namespaces.name = namespace"
@@ -162,14 +142,24 @@ class Releases:
         ).fetchone()
         return row["token"] if row else None
 
-    def exported(self, namespace: str, release: str) -> bool:
-        """Whether the Secret with the kubeconfig exists."""
-        pod = self._pod(namespace, release)
-        return pod is not None and pod["exported_at"] <= time.time() and not self._troubled(namespace)
+    def kubeconfig_token(self, namespace: str, release: str) -> str | None:
+        """Return the token in the Secret with the kubeconfig; a paused vCluster has it as well."""
+        if not self._statefulsets.is_exported(namespace, release) or self._troubled(namespace):
+            return None
+        if not self._statefulsets.is_paused(namespace, release):
+            return self.token(namespace, release)
+        row = self._rows.execute(
+            "SELECT token FROM volumes WHERE namespace = ? AND release = ?", (namespace, release)
+        ).fetchone()
+        return row["token"] if row else None
+
+    def is_paused(self, namespace: str, release: str) -> bool:
+        """Whether the vCluster is scaled to zero, so that nothing answers for it."""
+        return self._statefulsets.is_paused(namespace, release)
 
     def seconds_to_ready(self, namespace: str, release: str) -> float | None:
         """Return the time until its API server is ready, 0 if it is; None if there will be none."""
-        pod = self._pod(namespace, release)
+        pod = self._statefulsets.pod(namespace, release)
         if pod is None or pod["gone_at"] is not None or self._troubled(namespace):
             return None
         return max(0.0, float(pod["ready_at"]) - time.time())
@@ -188,14 +178,6 @@ class Releases:
         rows = self._rows.execute("SELECT namespace, release FROM pods WHERE gone_at IS NULL")
         return [(row["namespace"], row["release"]) for row in rows]
 
-    def _finish_pod(self, namespace: str, release: str) -> None:
-        # Not the pod of a later install, which has replaced the one that ends.
-        with self._rows:
-            self._rows.execute(
-                "DELETE FROM pods WHERE namespace = ? AND release = ? AND gone_at IS NOT NULL",
-                (namespace, release),
-            )
-
     def _find(self, namespace: str, name: str) -> Any:
         row = self._rows.execute(
             "SELECT * FROM releases WHERE namespace = ? AND name = ?", (namespace, name)
@@ -203,11 +185,6 @@ class Releases:
         if row is None:
             raise Refused(404, f"release: not found: {name}")
         return row
-
-    def _pod(self, namespace: str, release: str) -> Any:
-        return self._rows.execute(
-            "SELECT * FROM pods WHERE namespace = ? AND release = ?", (namespace, release)
-        ).fetchone()
 
     def _troubled(self, namespace: str) -> StartupTrouble | None:
         trouble = self.trouble

@@ -59,6 +59,22 @@ class NewRelease(_Wire):
     labels: Annotated[Labels, AfterValidator(_none_of_helm)] = Field(default_factory=dict)
 
 
+class _PatchedMetadata(_Wire):
+    resource_version: str | None = Field(default=None, alias="resourceVersion")
+    annotations: dict[LabelKey, str | None] = Field(default_factory=dict)
+
+
+class _PatchedSpec(_Wire):
+    replicas: int | None = Field(default=None, ge=0)
+
+
+class StatefulSetPatch(_Wire):
+    """PATCH /namespaces/NAMESPACE/statefulsets/NAME: a JSON merge patch of what may be changed."""
+
+    metadata: _PatchedMetadata = _PatchedMetadata()
+    spec: _PatchedSpec = _PatchedSpec()
+
+
 class Metadata(BaseModel):
     """The metadata of an object that is checked."""
 

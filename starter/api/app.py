@@ -27,6 +27,7 @@ from starter.api.routes import (
     kubeconfig,
     membership,
     sign_in,
+    sleep,
     templates,
 )
 from starter.api.shutdown_response import AnswerOnShutdown
@@ -55,6 +56,7 @@ from starter.environments.people_check import PeopleDirectory, RememberedPeople
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.preview import RequestPreview
 from starter.environments.requests.service import EnvironmentService, EnvironmentStarter
+from starter.environments.sleep import EnvironmentSleep
 from starter.environments.teardown.forced_teardown import ForcedTeardown
 from starter.environments.teardown.leftover_search import MarkSearch
 from starter.environments.watcher import EnvironmentWatcher
@@ -151,7 +153,18 @@ def create_app(
     app.add_middleware(RequestTraces)
     add_docs(app)
     api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
-    routes = (templates, environments, events, membership, kubeconfig, credentials, expiry, capacity, sign_in)
+    routes = (
+        templates,
+        environments,
+        events,
+        sleep,
+        membership,
+        kubeconfig,
+        credentials,
+        expiry,
+        capacity,
+        sign_in,
+    )
     for module in routes:
         api.include_router(module.router)
     app.include_router(api)
@@ -232,6 +245,7 @@ def _add_services(
         RecordSource(records_file) if records_file else ClosedRunSource(client, reader),
         OpenEnvironments(client),
     )
+    state.sleep = EnvironmentSleep(access, reader, state.commands)
     state.streams = Counter[str]()
     state.sweeps = Sweeps(client, settings.sweep)
     state.tokens = Reloaded(tokens_file, load_tokens)

@@ -36,6 +36,8 @@ class Verb(StrEnum):
     FORCE_TEARDOWN = "force-teardown"
     EXTEND = "extend"
     EXTEND_BEYOND = "extend --override"
+    SLEEP = "sleep"
+    WAKE = "wake"
     COLLABORATORS = "collaborators"
     TRANSFER = "transfer"
     TAKE = "take"
@@ -85,6 +87,9 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.EXTEND: _DECIDE,
     # It exceeds what the template allows, and the platform team is responsible for the capacity of its hosts.
     Verb.EXTEND_BEYOND: frozenset({Relation.PLATFORM}),
+    # It interrupts the work of all its people, as a delete does.
+    Verb.SLEEP: _DECIDE,
+    Verb.WAKE: _DECIDE | _USE,
     # It lets people in, so only the person who answers for the environment decides, and the platform team.
     Verb.COLLABORATORS: frozenset({Relation.OWNER, Relation.PLATFORM}),
     Verb.TRANSFER: frozenset({Relation.OWNER, Relation.PLATFORM}),

@@ -47,6 +47,8 @@ API_COMMANDS = (
         "credential", f"{_COMMANDS}.credential:credential", "Print a short-lived credential for kubectl."
     ),
     CommandEntry("extend", f"{_COMMANDS}.expiry:extend", "Move the end of an environment to a later time."),
+    CommandEntry("sleep", f"{_COMMANDS}.sleep:sleep", "Put environments to sleep."),
+    CommandEntry("wake", f"{_COMMANDS}.sleep:wake", "Wake environments."),
     CommandEntry(
         "collaborators",
         f"{_COMMANDS}.membership:collaborators",

@@ -81,7 +81,7 @@ def follow(
 
 def is_ready(view: EnvironmentView) -> bool:
     """Return whether the environment is ready, or will not become ready without a new request."""
-    return view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
+    return view.phase in (Phase.READY, Phase.ASLEEP, Phase.TEARDOWN_INCOMPLETE)
 
 
 def is_over(view: EnvironmentView) -> bool:

@@ -25,6 +25,8 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.CANCEL: EnvironmentWorkflow.cancel,
     Verb.RESUME_TEARDOWN: EnvironmentWorkflow.resume_teardown,
     Verb.EXTEND: EnvironmentWorkflow.extend,
+    Verb.SLEEP: EnvironmentWorkflow.sleep,
+    Verb.WAKE: EnvironmentWorkflow.wake,
     Verb.COLLABORATORS: EnvironmentWorkflow.change_collaborators,
     Verb.TRANSFER: EnvironmentWorkflow.transfer,
 }

@@ -89,6 +89,14 @@ class AccessView(Frozen):
     problem: Problem | None = Field(default=None, description="why the last attempt failed; it tries again")
 
 
+class SleepView(Frozen):
+    """The sleep of an environment: who wanted its last change, and since when its pods are gone."""
+
+    actor: str
+    asleep_at: datetime | None = None
+    problem: Problem | None = Field(default=None, description="why it could not fall asleep or be woken")
+
+
 class LifeSummary(EnvironmentSummary):
     """The phase of a life, how it ended, and when."""
 
@@ -129,6 +137,7 @@ class EnvironmentView(LifeSummary):
     )
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = Field(default=None, description="null if no change of access is under way")
+    sleep: SleepView | None = Field(default=None, description="null while it is awake")
     ttl: Duration | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None
@@ -291,6 +300,7 @@ def view_of_status(
         collaborators=environment.collaborators,
         labels=environment.spec.labels,
         access=_access_view(status),
+        sleep=SleepView.model_validate(status.sleep.model_dump()) if status.sleep else None,
         owner_left_at=status.owner_left.at if status.owner_left else None,
         ttl=environment.ttl,
         phase=status.phase,

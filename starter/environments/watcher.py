@@ -129,7 +129,7 @@ class EnvironmentWatcher:
                     now = checked
                     watched.publish(now, over=False)
                 watched.snapshot = now
-                at_rest = now.view.phase in (Phase.READY, Phase.TEARDOWN_INCOMPLETE)
+                at_rest = now.view.phase in (Phase.READY, Phase.ASLEEP, Phase.TEARDOWN_INCOMPLETE)
                 longest = MAX_PAUSE_AT_REST_SECONDS if at_rest else MAX_PAUSE_WHILE_WORKING_SECONDS
                 pause = min(pause * PAUSE_GROWTH, longest)
 

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from contracts.environment import Outcome, Phase, StepState
+from contracts.environment import MADE_PHASES, Outcome, Phase, StepState
 from contracts.template_parameters import format_value
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
@@ -20,6 +20,9 @@ STATES: dict[str, tuple[str, str]] = {
     Phase.PROVISIONING: ("Being made", "busy"),
     Phase.USABLE: ("Usable", "good"),
     Phase.READY: ("Ready", "good"),
+    Phase.FALLING_ASLEEP: ("Falling asleep", "busy"),
+    Phase.ASLEEP: ("Asleep", "quiet"),
+    Phase.WAKING: ("Waking", "busy"),
     Phase.TEARING_DOWN: ("Being deleted", "busy"),
     Phase.TEARDOWN_INCOMPLETE: ("Deletion is stuck", "bad"),
     Phase.GONE: ("Gone", "quiet"),
@@ -40,7 +43,7 @@ STATES: dict[str, tuple[str, str]] = {
 #: In which a life is made, in which it is undone, and in which people use it or soon will.
 MAKING_PHASES = frozenset({Phase.PROVISIONING, Phase.USABLE})
 UNDOING_PHASES = frozenset({Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE, Phase.GONE})
-LASTING_PHASES = MAKING_PHASES | {Phase.READY}
+LASTING_PHASES = MAKING_PHASES | MADE_PHASES
 
 
 def utc_text(moment: datetime) -> str:

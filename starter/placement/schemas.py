@@ -118,7 +118,7 @@ def _holding(held: Reservation) -> HoldingView:
         team=held.team,
         template=held.template,
         host=held.host,
-        cpu=held.size.cpu,
-        memory=held.size.memory,
+        cpu=held.held.cpu,
+        memory=held.held.memory,
         ends_at=datetime.fromtimestamp(held.ends, UTC),
     )

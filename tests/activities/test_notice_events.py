@@ -36,6 +36,8 @@ TYPES = {
     NotificationKind.FAILED: "dev.moorage.environment.failed.v1",
     NotificationKind.WARNING: "dev.moorage.environment.warned.v1",
     NotificationKind.ENDED: "dev.moorage.environment.ended.v1",
+    NotificationKind.ASLEEP: "dev.moorage.environment.asleep.v1",
+    NotificationKind.AWAKE: "dev.moorage.environment.awake.v1",
     NotificationKind.TRANSFERRED: "dev.moorage.environment.transferred.v1",
     NotificationKind.OWNER_LEFT: "dev.moorage.environment.owner_left.v1",
     NotificationKind.COLLABORATOR_ADDED: "dev.moorage.environment.collaborator_added.v1",

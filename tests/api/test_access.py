@@ -26,6 +26,8 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
     # With a request that is none, which is refused to those who may.
     Verb.CREDENTIAL: ("POST", "/credential", {422}),
+    Verb.SLEEP: ("POST", "/sleep", {202}),
+    Verb.WAKE: ("POST", "/wake", {202}),
     # In `ready` these two are refused to those who may, which leaves the environment for the next one.
     Verb.CANCEL: ("POST", "/cancel", {409}),
     Verb.RESUME_TEARDOWN: ("POST", "/resume-teardown", {409}),
@@ -64,6 +66,15 @@ async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
         if answer.status_code != 200:
             await answer.aread()
         return answer
+
+
+async def call_patiently(caller: Caller, verb: Verb, name: str) -> httpx.Response:
+    """As `call`, and again later where the caller has made too many calls that they may not make."""
+    answer = await call(caller, verb, name)
+    if answer.status_code == 429:
+        await asyncio.sleep(int(answer.headers["Retry-After"]))
+        return await call_patiently(caller, verb, name)
+    return answer
 
 
 async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
@@ -118,8 +129,8 @@ async def test_hidden_is_as_if_it_were_not(bob: Caller, dave: Caller, signed_in:
     await bob.ask(hidden)
     nothing = unique("hidden")
     for verb, caller in product(CALLS, (dave, signed_in[DAVE.email])):
-        there = problem(await call(caller, verb, hidden), 404)
-        absent = problem(await call(caller, verb, nothing), 404)
+        there = problem(await call_patiently(caller, verb, hidden), 404)
+        absent = problem(await call_patiently(caller, verb, nothing), 404)
         assert there["detail"].replace(hidden, "") == absent["detail"].replace(nothing, "")
     await bob.gone(hidden)
 

@@ -109,9 +109,10 @@ PROTECTIONS = (
         OUTCOMES, "hold_up_no_undo",
     ),
     Protection(
-        "3", "a cancellation does not end the undo: not one shield, but a loop", "workflows/environment.py",
+        "3", "a cancellation does not end the undo: not one shield, but a loop",
+        "workflows/shielded_waits.py",
         "                if task := asyncio.current_task():\n                    task.uncancel()\n"
-        "                self._record_cancellation()\n",
+        "                self._on_cancelled()\n",
         "                raise\n",
         "tests/chaos/test_cancelled.py", "rollback",
     ),

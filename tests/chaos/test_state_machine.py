@@ -1,8 +1,8 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
-Hypothesis makes the sequences. Two environments are asked for, deleted, cancelled, extended, transferred and
-swept, while their people come and go, faults come and go and the worker is killed; after each step the
-systems' own databases are looked at.
+Hypothesis makes the sequences. Two environments are asked for, put to sleep, woken, deleted, cancelled,
+extended, transferred and swept, while their people come and go, faults come and go and the worker is killed;
+after each step the systems' own databases are looked at.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ NAMES = st.sampled_from(("left", "right"))
 #: Without one it is the template's: seconds.
 TTLS = st.sampled_from((None, "1h"))
 PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
+SLEEPING = ("falling_asleep", "asleep", "waking")
 LEAVERS = st.sampled_from(("alice@example.com", "bob@example.com", "carol@example.com"))
 #: Longest way of an environment to its end once all faults are gone.
 MAX_WAIT = 120.0
@@ -136,6 +137,12 @@ class Machine(RuleBasedStateMachine):
     @rule(name=NAMES, by=st.sampled_from(("1m", "30m")))
     def extend(self, name: str, by: str) -> None:
         self.ask(name, "extended", "POST", "/extend", json={"by": by})
+
+    @rule(name=NAMES, what=st.sampled_from(("sleep", "wake")))
+    def sleep_or_wake(self, name: str, what: str) -> None:
+        answer = self.call("POST", f"/environments/{self.names[name]}/{what}")
+        assert answer.status_code in (202, 404, 409, 503), answer.text
+        self.busy = True
 
     @rule(name=NAMES, method=st.sampled_from(("PUT", "DELETE")), person=PEOPLE)
     def change_people(self, name: str, method: str, person: str) -> None:
@@ -250,6 +257,18 @@ class Machine(RuleBasedStateMachine):
                 assert not held, f"{name} was never requested, and yet it has {held}"
             elif answer.status_code == 200 and answer.json()["ended"]:
                 self.has_ended(name, answer.json(), held)
+            elif answer.status_code == 200 and answer.json()["steps"]:
+                self.has_no_pod_asleep(name, answer.json())
+
+    def has_no_pod_asleep(self, name: str, shown: dict[str, Any]) -> None:
+        """What is true of one that sleeps, if it does so before and after it is looked at."""
+        if shown["phase"] != "asleep":
+            return
+        held = self.systems.holds(name)
+        now = self.call("GET", f"/environments/{name}")
+        view = now.json() if now.status_code == 200 else {}
+        if (view.get("phase"), view.get("sleep")) == ("asleep", shown["sleep"]):
+            assert not held.keys() & {"pod", "synced pod"}, f"{name} is asleep, and has {held}"
 
     def has_ended(self, name: str, shown: dict[str, Any], held: dict[str, int]) -> None:
         """What is true of a life that is over."""
@@ -290,7 +309,10 @@ class Machine(RuleBasedStateMachine):
         while True:
             answer = await self.asking.call("GET", f"/environments/{name}")
             shown = answer.json() if answer.status_code == 200 else {}
-            if answer.status_code == 404 or shown.get("phase") not in (None, "ready"):
+            if shown.get("phase") in SLEEPING:
+                # Its people reach the virtual cluster once it is awake.
+                await self.asking.call("POST", f"/environments/{name}/wake")
+            elif answer.status_code == 404 or shown.get("phase") not in (None, "ready"):
                 return  # It is being torn down, or was: `until_ended` looks at that.
             if shown.get("steps") and shown["access"] is None:
                 owner = set() if shown["owner_left_at"] else {shown["owner"]}

@@ -340,3 +340,44 @@ async def test_fifty_at_once_come_and_go(host: Host) -> None:
         await until(lambda: host.get_namespace(name), lambda found: found is None)
 
     await asyncio.gather(*(life(number) for number in range(50)))
+
+
+async def test_a_vcluster_is_paused_and_resumed(
+    host: Host, namespace: Namespace, running: RunningHost
+) -> None:
+    """Ensures that a pause ends all pods and nothing else, and that the same vCluster comes back."""
+    name = namespace.name
+    await host.install_release(name, "demo", CHART, {}, LABELS)
+    await until(lambda: host.startup(name, "demo"), lambda startup: startup.ready)
+    before = await until(lambda: host.kubeconfig(name, "demo"), bool)
+    assert before
+    assert await host.pause_release(name, "demo"), "pods that end take a while"
+    await until(lambda: host.pause_release(name, "demo"), lambda waiting_for: not waiting_for)
+    assert not (await host.startup(name, "demo")).ready
+    left = await host.leftovers(name, "demo")
+    assert left == ["Helm release demo", "Secret vc-demo", "PersistentVolumeClaim data-demo-0"]
+    kubeconfig = await host.kubeconfig(name, "demo")
+    assert kubeconfig
+    assert kubeconfig.fingerprint == before.fingerprint
+    async with host.virtual_cluster(kubeconfig) as virtual:
+        assert not await virtual.ready()
+        assert await host.resume_release(name, "demo") == ""
+        await until(lambda: host.startup(name, "demo"), lambda startup: startup.ready)
+        assert await virtual.ready()
+    assert await host.resume_release(name, "demo") == "", "it is not idempotent"
+
+
+async def test_a_paused_vcluster_is_uninstalled(host: Host, namespace: Namespace) -> None:
+    name = namespace.name
+    await host.install_release(name, "demo", CHART, {}, LABELS)
+    await until(lambda: host.pause_release(name, "demo"), lambda waiting_for: not waiting_for)
+    await host.uninstall_release(name, "demo")
+    assert await host.leftovers(name, "demo") == ["PersistentVolumeClaim data-demo-0"]
+
+
+@pytest.mark.parametrize("method", ["pause_release", "resume_release"])
+async def test_a_vcluster_that_is_not_there_is_not_paused(
+    host: Host, namespace: Namespace, method: str
+) -> None:
+    with pytest.raises(NotFound):
+        await getattr(host, method)(namespace.name, "demo")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.capacity.admission import admit, decide, reassign
+from contracts.capacity.admission import admit, decide, decide_wake, reassign, sleep, wake
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     START_GRACE,
@@ -425,3 +425,72 @@ def test_claims_of_other_lives_do_not_go_to_the_new_owner() -> None:
     reassign(book, an_ask("given", owner=BOB), NOW)
     [held] = book
     assert held.lives == {"life-of-given"}
+
+
+def test_one_that_sleeps_holds_no_cpu_and_no_memory() -> None:
+    """Ensures that it counts as an environment, and leaves the rest to others until it is woken."""
+    book = a_book(an_ask("a"), one=Limits(cpu=4000, memory=8 * GI, environments=2))
+    sleep(book, "a", "another-life", NOW)
+    assert book.reserved("host", "one") == SMALL
+    sleep(book, "a", "life-of-a", NOW)
+    for key in (("host", "one"), ("person", "alice@example.com"), ("team", "blue", "small")):
+        assert book.reserved(*key) == Amount(environments=1)
+    assert admit(book, an_ask("b"), NOW).host == "one"
+    refusal = decide_wake(book, an_ask("a"), NOW).refusal
+    assert refusal
+    assert refusal.reason is RefusalReason.NO_ROOM
+    assert refusal.message == (
+        "a asks for 4 CPU and 8Gi of memory; host one has 0 of 4 CPU left and 0Gi of 8Gi of memory left."
+    )
+    assert wake(book, an_ask("a"), NOW).next_end == SOON
+    sleep(book, "b", "life-of-b", NOW)
+    for _ in range(2):
+        assert wake(book, an_ask("a"), NOW).host == "one"
+        assert book.reserved("host", "one") == SMALL.plus(Amount(environments=1))
+
+
+def test_one_is_woken_only_within_its_quotas() -> None:
+    book = a_book(an_ask("a"), an_ask("b"))
+    sleep(book, "a", "life-of-a", NOW)
+    quotas = Quotas(person=Limits(cpu=6000, environments=2))
+    refusal = wake(book, an_ask("a", quotas=quotas), NOW).refusal
+    assert refusal
+    assert refusal.message == "a asks for 4 CPU; alice@example.com has 2 of 6 CPU left."
+    assert wake(book, an_ask("a", quotas=Quotas(person=Limits(cpu=8000, environments=2))), NOW).host
+
+
+def test_one_is_woken_on_its_host_whatever_the_others_have() -> None:
+    book = a_book(an_ask("a"), one=Limits(cpu=4000), two=Limits(cpu=8000))
+    sleep(book, "a", "life-of-a", NOW)
+    assert admit(book, an_ask("b"), NOW).host == "one"
+    assert wake(book, an_ask("a", hosts=("two",)), NOW).refusal
+    sleep(book, "b", "life-of-b", NOW)
+    assert wake(book, an_ask("a", hosts=("two",)), NOW).host == "one"
+
+
+def test_one_whose_reservation_is_lost_gets_it_when_it_is_woken() -> None:
+    book = a_book(one=Limits(cpu=4000))
+    assert wake(book, an_ask("a"), NOW).host == "one"
+    assert book.reserved("host", "one") == SMALL
+    assert wake(book, an_ask("b"), NOW).refusal
+    unknown = wake(CapacityLedger(), an_ask("a"), NOW).refusal
+    assert unknown
+    assert unknown.reason is RefusalReason.NOT_KNOWN
+
+
+def test_a_place_of_one_that_sleeps_is_shared_only_where_there_is_room() -> None:
+    """Ensures that a claim for the next life of a name is not given CPU that others have meanwhile."""
+    book = a_book(an_ask("a"), one=Limits(cpu=4000))
+    sleep(book, "a", "life-of-a", NOW)
+    admit(book, an_ask("b"), NOW)
+    assert refused(book, an_ask("a", life="next")).reason is RefusalReason.NO_ROOM
+    sleep(book, "b", "life-of-b", NOW)
+    assert admit(book, an_ask("a", life="next"), NOW).host == "one"
+    assert book.reserved("host", "one").cpu == SMALL.cpu
+
+
+def test_one_that_sleeps_is_transferred_within_what_it_holds() -> None:
+    book = a_book(an_ask("a"))
+    sleep(book, "a", "life-of-a", NOW)
+    quotas = Quotas(person=Limits(cpu=1000, environments=1))
+    assert reassign(book, an_ask("a", owner="bob@example.com", quotas=quotas), NOW).host == "one"

@@ -1,12 +1,19 @@
 """What an audit corrects: nothing is taken from a life that is open or may begin; nothing else is kept."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import START_GRACE, Amount, AuditResult, HostCapacity, Limits, Reservation
-from contracts.capacity.reconciliation import LatestLife, apply_audit, ended_claims
+from contracts.capacity.reconciliation import (
+    MAX_LISTING_DELAY,
+    LatestLife,
+    apply_audit,
+    ended_claims,
+    sleep_differs,
+)
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 YOUNG = to_epoch_seconds(NOW - START_GRACE + timedelta(seconds=5))
@@ -87,3 +94,26 @@ def test_a_host_that_does_not_answer_has_what_it_last_said() -> None:
     assert room.remark == "it does not answer"
     apply_audit(book, AuditResult(hosts=(HostCapacity(name="two", known=False),)), set())
     assert [(room.name, room.known) for room in book.hosts.values()] == [("two", False)]
+
+
+@pytest.mark.parametrize(
+    ("reserved", "listed", "age", "differs"),
+    [
+        pytest.param(False, True, 5, True, id="asleep, and holds CPU"),
+        pytest.param(True, False, 5, True, id="awake, and holds none"),
+        pytest.param(True, True, 5, False, id="asleep"),
+        pytest.param(False, None, 5, False, id="falling asleep"),
+        pytest.param(True, False, -5, False, id="the list may be late"),
+    ],
+)
+def test_whether_it_sleeps_is_corrected(reserved: bool, listed: bool | None, age: int, differs: bool) -> None:
+    changed = to_epoch_seconds(NOW - MAX_LISTING_DELAY) - age
+    one = replace(held(("a", OLD)), asleep=reserved, changed=changed)
+    assert sleep_differs(one, LatestLife("a", open=True, asleep=listed), NOW) is differs
+
+
+@pytest.mark.parametrize(("changed", "asleep"), [(7, True), (8, False)])
+def test_what_has_changed_since_the_audit_began_stays(changed: int, asleep: bool) -> None:
+    book = CapacityLedger(reservations=[replace(held(("a", OLD)), changed=changed)])
+    apply_audit(book, AuditResult(slept=(("env", True, 7), ("gone", True, 7))), set())
+    assert [one.asleep for one in book] == [asleep]

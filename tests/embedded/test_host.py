@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -72,6 +73,10 @@ async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
         ("GET", "/namespaces/a/releases/demo/volumes"),
         ("GET", "/namespaces/a/releases/demo/leftovers"),
         ("GET", "/namespaces/a/releases/demo/kubeconfig"),
+        ("GET", "/namespaces/a/statefulsets/demo"),
+        ("PATCH", "/namespaces/a/statefulsets/demo"),
+        ("GET", "/namespaces/a/pods"),
+        ("DELETE", "/namespaces/a/pods/demo-0"),
     ],
 )
 def test_a_caller_without_the_token_is_refused_by_every_route(
@@ -177,3 +182,73 @@ class TestAgent:
             lambda: rafay.find_cluster(cluster.project_id, "moor-dismissed"), lambda found: found is None
         )
         await host.close()
+
+
+class StatefulSetApi:
+    """The StatefulSet and the pods of one release, by HTTP."""
+
+    def __init__(self, running: RunningHost, namespace: str) -> None:
+        headers = {"Authorization": f"Bearer {HOST_TOKEN}"}
+        self._http = httpx.Client(base_url=running.url, headers=headers, trust_env=False)
+        self._root = f"/namespaces/{namespace}"
+
+    def get(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._http.get(f"{self._root}/statefulsets/demo").json()
+        return found
+
+    def patch(self, **patch: Any) -> int:
+        return self._http.patch(f"{self._root}/statefulsets/demo", json=patch).status_code
+
+    def pods(self) -> list[str]:
+        return [each["metadata"]["name"] for each in self._http.get(f"{self._root}/pods").json()]
+
+    def delete(self, pod: str) -> int:
+        return self._http.delete(f"{self._root}/pods/{pod}").status_code
+
+    def until(self, condition: Callable[[], object]) -> None:
+        ends = time.monotonic() + HANG
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+async def test_a_statefulset_is_scaled_as_in_kubernetes(running: RunningHost) -> None:
+    """Ensures the vendor's pause: what the syncer has made stays until it is deleted."""
+    client = running.client()
+    await new_vcluster(client, "scaled")
+    api = StatefulSetApi(running, "scaled")
+    found = api.get()
+    assert (found["spec"], found["status"]) == ({"replicas": 1}, {"replicas": 1})
+    own, dns = api.pods()
+    assert own == "demo-0"
+    assert api.delete(dns) == 200
+    assert api.pods() == [own, dns], "its syncer makes it again"
+
+    marked = {"loft.sh/paused": "true", "example.com/other": "kept"}
+    assert api.patch(metadata={"annotations": marked}, spec={"replicas": 0}) == 200
+    assert api.patch(metadata={"resourceVersion": found["metadata"]["resourceVersion"]}) == 409
+    api.until(lambda: api.get()["status"] == {"replicas": 0})
+    assert api.pods() == [dns]
+    assert api.delete(dns) == 200
+    api.until(lambda: not api.pods())
+    assert api.delete(dns) == 404
+
+    assert api.patch(metadata={"annotations": {"loft.sh/paused": None}}, spec={"replicas": 1}) == 200
+    assert api.get()["metadata"]["annotations"] == {"example.com/other": "kept"}
+    assert api.pods() == [own, dns]
+    assert api.patch(spec={"replicas": -1}) == 422
+    await client.close()
+
+
+async def test_a_pod_that_ends_is_followed_by_the_next_one(running: RunningHost) -> None:
+    """Ensures that one that is scaled up while its pod ends gets a pod after that, as in Kubernetes."""
+    client = running.client()
+    await new_vcluster(client, "up-again")
+    api = StatefulSetApi(running, "up-again")
+    assert api.patch(spec={"replicas": 0}) == 200
+    assert api.patch(spec={"replicas": 1}) == 200
+    kubeconfig = await client.kubeconfig("up-again", "demo")
+    assert kubeconfig
+    async with client.virtual_cluster(kubeconfig) as virtual:
+        await until(virtual.ready, bool)
+    await client.close()

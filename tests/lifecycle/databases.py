@@ -21,6 +21,8 @@ _QUERIES = {
         "object": "SELECT namespace FROM objects",
         "release": "SELECT name FROM releases",
         "pod": "SELECT release FROM pods",
+        "stateful set": "SELECT release FROM statefulsets",
+        "synced pod": "SELECT release FROM synced_pods",
         "volume": "SELECT release FROM volumes",
         "object inside": "SELECT release FROM virtual_objects",
     },

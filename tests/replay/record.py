@@ -248,6 +248,56 @@ async def _left(bench: Bench, name: str) -> Life:
     return life
 
 
+def _slept(cause: str = "") -> LifePath:
+    """It falls asleep and wakes; with `cause`, the first call of that activity fails for good."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        life = await bench.begin(a_start(name))
+        await _ready(life)
+        if cause:
+            bench.script.before[cause] = fails_first(bench.script, cause)
+        await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await _in_phase(life, Phase.ASLEEP)
+        await _change(life, CollaboratorAction.ADD)
+        await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+        if cause == "sleep.resume":
+            await _in_phase(life, Phase.ASLEEP)
+            await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+        await _ready(life)
+        await _access_settled(life)
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
+async def _ended_asleep(bench: Bench, name: str) -> Life:
+    """It is woken while its pause hangs, put to sleep again, and deleted while it is being woken."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    bench.script.before["sleep.pause"] = waits
+    await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await bench.script.started["sleep.pause"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+    await _ready(life)
+    del bench.script.before["sleep.pause"]
+    await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await _in_phase(life, Phase.ASLEEP)
+    bench.script.before["sleep.resume"] = waits
+    bench.script.started["sleep.resume"].clear()
+    await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+    await bench.script.started["sleep.resume"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
+async def _in_phase(life: Life, phase: Phase) -> None:
+    async def there() -> bool:
+        return (await life.status()).phase is phase
+
+    await until(there, f"it is {phase}")
+
+
 def _leavers(*, missing: int, back: bool = False) -> LifePath:
     """A sweep of leavers, whose directory misses so many of ten people, at the second look too or not."""
 
@@ -430,6 +480,11 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     await lives[1].handle.terminate()
     await house.until_held("env-2")
     last = await _run_id(house, first)
+    await _ready(lives[2])
+    await lives[2].handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await _in_phase(lives[2], Phase.ASLEEP)
+    await lives[2].handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+    await _ready(lives[2])
     assert (await house.reservations.reassign(house.ask("env-2", owner="bob@example.com"))).host
     refused = await house.reservations.reserve(house.ask("refused", quotas=team(most(1))))
     assert refused.refusal, "there is no refusal in it"
@@ -501,6 +556,10 @@ PATHS: dict[str, LifePath] = {
     "collaborators-fails": _access_fails,
     "transferred": _transferred,
     "owner-left": _left,
+    "slept": _slept(),
+    "slept-after-a-failure": _slept("sleep.pause"),
+    "slept-when-it-could-not-wake": _slept("sleep.resume"),
+    "ended-asleep": _ended_asleep,
     "leavers-none": _leavers(missing=0),
     "leavers-one": _leavers(missing=1),
     "leavers-back": _leavers(missing=1, back=True),

@@ -43,6 +43,17 @@ CHANGING: dict[str, Call] = {
     "account": (Part.DIRECTORY, "user.find"),
     "virtual cluster": (Part.HOST, "virtual.read"),
 }
+#: The calls with which an environment falls asleep, and those with which it wakes.
+FALLING_ASLEEP: dict[str, Call] = {
+    "paused": (Part.HOST, "statefulset.patch"),
+    "pods listed": (Part.HOST, "pod.list"),
+    "pods deleted": (Part.HOST, "pod.delete"),
+}
+WAKING: dict[str, Call] = {
+    "resumed": (Part.HOST, "statefulset.patch"),
+    "started": (Part.HOST, "startup.get"),
+    "answering": (Part.HOST, "virtual.readyz"),
+}
 #: The call with which a step asks whether what it waits for has come.
 WAITING: dict[str, Call] = {
     "vcluster": (Part.HOST, "startup.get"),

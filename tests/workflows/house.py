@@ -5,7 +5,7 @@ The steps of environments are scripted, as in `scripted`; the hosts have what a 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.interceptor import ActivityInterceptor
+from activities.wake_admission import WakeAdmission
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
 from contracts.capacity.models import (
@@ -64,8 +65,13 @@ class _Chosen(ActivityInboundInterceptor):
         self._edge = ActivityInterceptor().intercept_activity(next)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        is_real = activity.info().activity_type == "capacity.audit"
+        is_real = activity.info().activity_type.startswith("capacity.")
         return await (self._edge if is_real else self.next).execute_activity(input)
+
+
+def name_of(scripted: Callable[..., Any]) -> str | None:
+    """The name by which workflows call an activity."""
+    return activity._Definition.must_from_callable(scripted).name
 
 
 @dataclass
@@ -101,7 +107,9 @@ class CapacityBench:
     async def worker(self, version: str = "") -> AsyncIterator[Worker]:
         """A worker, of a version if one is named; leaving it stops it."""
         capacity = CapacityAudit(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
-        activities = [*self.script.activities(), capacity.audit]
+        admission = WakeAdmission(self.client, self.admission)
+        scripted = [each for each in self.script.activities() if name_of(each) != "capacity.wake"]
+        activities: list[Callable[..., Any]] = [*scripted, capacity.audit, admission.admit]
         edge = [_EdgeOfAudits()]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker

@@ -25,7 +25,9 @@ from contracts.activities import (
     NotificationResult,
     RemoveInput,
     RemoveResult,
+    SleepInput,
 )
+from contracts.capacity.models import PlacementDecision, ReservationRequest
 from contracts.environment import Receipt, StepName
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.notifications import LifeRecord, Notification
@@ -53,6 +55,9 @@ class Script:
     members: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
+    #: Whether its vCluster is paused, and what the capacity workflow answers to who wants to wake it.
+    is_paused: bool = False
+    decision: PlacementDecision = field(default_factory=lambda: PlacementDecision(host="one"))
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
     says: str = ""
     lines: tuple[str, ...] = ()
@@ -64,6 +69,9 @@ class Script:
             self._people(),
             self._notice(),
             self._trail(),
+            self._sleep("sleep.pause", is_asleep=True),
+            self._sleep("sleep.resume", is_asleep=False),
+            self._wake_admission(),
             self._access("access.group", self.members),
             self._access("access.virtual-cluster", self.inside),
             *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
@@ -119,6 +127,24 @@ class Script:
             return AccessResult(unknown=unknown, in_doubt=activity.info().attempt > 1)
 
         return change
+
+    def _sleep(self, name: str, *, is_asleep: bool) -> Callable[..., Any]:
+        @activity.defn(name=name)
+        async def change(input: SleepInput) -> None:
+            def effect() -> None:
+                self.is_paused = is_asleep
+
+            await self._play(name, effect)
+
+        return change
+
+    def _wake_admission(self) -> Callable[..., Any]:
+        @activity.defn(name="capacity.wake")
+        async def admit(input: ReservationRequest) -> PlacementDecision:
+            await self._play("capacity.wake", lambda: None)
+            return self.decision
+
+        return admit
 
     def _ensure(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.ensure")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -19,6 +19,9 @@ from contracts.capacity.models import (
     CAPACITY_WORKFLOW,
     QUERY_RESERVATIONS,
     SIGNAL_RELEASE,
+    SIGNAL_SLEEP,
+    UPDATE_WAKE,
+    Amount,
     Limits,
     PlacementDecision,
     Quotas,
@@ -89,7 +92,8 @@ def test_the_names_are_those_of_the_workflow() -> None:
     """Ensures that those who may not import the workflow call it, and what it takes, by its name."""
     assert CapacityWorkflow.__temporal_workflow_definition.name == CAPACITY_WORKFLOW  # type: ignore[attr-defined]
     definition = CapacityWorkflow.__temporal_workflow_definition  # type: ignore[attr-defined]
-    assert SIGNAL_RELEASE in definition.signals
+    assert {SIGNAL_RELEASE, SIGNAL_SLEEP} <= set(definition.signals)
+    assert UPDATE_WAKE in definition.updates
     assert QUERY_RESERVATIONS in definition.queries
 
 
@@ -511,3 +515,51 @@ async def _ready(life: Life) -> None:
         return (await life.status()).phase is Phase.READY
 
     await until(there, "it is ready")
+
+
+# --- asleep -----------------------------------------------------------------------------------------------
+
+
+async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server: WorkflowEnvironment) -> None:
+    """Ensures that CPU is free while one sleeps, and that one is woken only where there is room for it."""
+    async with a_house({"one": most(cpu=SIZE.cpu)}, server=server) as house, house.worker():
+        sleeper = await house.begin("sleeper")
+        await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
+        with pytest.raises(NoCapacity):
+            await house.request("other")
+        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await until(lambda: _is(house, "sleeper", Phase.ASLEEP), "it is asleep")
+        state = await house.state()
+        assert state.hosts[0].reserved == Amount(environments=1)
+        other = await house.begin("other")
+        with pytest.raises(WorkflowUpdateFailedError) as failure:
+            await sleeper.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+        message = str(failure.value.cause)
+        assert message.startswith("RequestRefused: sleeper asks for ")
+        assert "The next one that is in the way ends " in message
+        assert message.endswith("Put another environment to sleep, or delete one.")
+        assert await _is(house, "sleeper", Phase.ASLEEP)
+        await other.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        await other.handle.result()
+        await house.until_held("sleeper")
+        await sleeper.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+        await until(lambda: _is(house, "sleeper", Phase.READY), "it is awake")
+        assert (await house.state()).hosts[0].reserved == SIZE
+
+
+async def test_a_new_capacity_workflow_knows_who_sleeps(server: WorkflowEnvironment) -> None:
+    async with a_house({"one": most(10)}, server=server) as house, house.worker():
+        sleeper = await house.begin("sleeper")
+        await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
+        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await until(lambda: _is(house, "sleeper", Phase.ASLEEP), "it is asleep")
+        query = "EnvPhase = 'asleep'"
+
+        async def is_listed() -> bool:
+            return (await house.client.count_workflows(query)).count == 1
+
+        await until(is_listed, "the list shows it")
+        await house.client.get_workflow_handle(CAPACITY_ID).terminate()
+        await house.reservations.ensure_started()
+        await house.until_held("sleeper")
+        assert (await house.held())["sleeper"].asleep

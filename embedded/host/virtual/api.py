@@ -119,6 +119,8 @@ class VirtualServers:
         if not request.url.path.startswith(PREFIX) or len(parts) < 2:
             raise ApiError(404, "NotFound", "there is no simulated vCluster at this path")
         where, rest = (parts[0], parts[1]), [unquote(part) for part in parts[2:]]
+        if self._releases.is_paused(*where):
+            raise ApiError(503, "ServiceUnavailable", "no endpoints: the simulated vCluster is paused")
         user = self._authenticate(request, where)
         if user is None:
             raise ApiError(401, "Unauthorized", "Unauthorized")

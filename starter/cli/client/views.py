@@ -111,6 +111,14 @@ class AccessView(View, frozen=True, kw_only=True):
     problem: ProblemView | None = None
 
 
+class SleepView(View, frozen=True, kw_only=True):
+    """The sleep of an environment."""
+
+    actor: str
+    asleep_at: datetime | None = None
+    problem: ProblemView | None = None
+
+
 class LifeSummary(View, frozen=True, kw_only=True):
     """Which environment, in which life, and the phase of that life."""
 
@@ -140,6 +148,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     parameters: dict[str, ParameterValue] = {}
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = None
+    sleep: SleepView | None = None
     ttl: str | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None

@@ -145,6 +145,9 @@ def request(
         view = follow_until(api, name, done["life"], is_ready, output)
         if output is Output.JSON:
             print_json(to_json(view))
+        if view.phase is Phase.ASLEEP and not view.ended:
+            print_note(f"{view.name} is asleep. Wake it with:  moorage wake {view.name}")
+            return
         if view.ended or view.phase is not Phase.READY:
             raise creation_failure(view)
         if output is Output.TABLE:

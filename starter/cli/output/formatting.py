@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from contracts.phases import StepState
+from contracts.phases import SLEEP_PHASES, Phase, StepState
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
@@ -177,6 +177,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
         ("but", _since(view.unwell)),
+        ("asleep", _sleep(view)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
@@ -213,6 +214,18 @@ def _offer(view: EnvironmentView) -> str:
     if view.owner_left_at is None or view.ended:
         return ""
     return f", who has left; a member of the team can take it: moorage transfer {view.name} --to EMAIL"
+
+
+def _sleep(view: EnvironmentView) -> str:
+    """Format its sleep; "" while it is awake or being torn down."""
+    sleep = view.sleep
+    if sleep is None or view.phase not in SLEEP_PHASES:
+        return ""
+    if sleep.problem:
+        return f"not yet: {sleep.problem.cause}" if sleep.asleep_at is None else sleep.problem.cause
+    if view.phase is not Phase.ASLEEP:
+        return ""
+    return f"{relative_time(sleep.asleep_at)}, by {sleep.actor}; wake it: moorage wake {view.name}"
 
 
 def _access_changes(access: AccessView | None) -> str:

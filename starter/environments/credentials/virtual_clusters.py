@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from clients.errors import ClientError, Denied, Unreachable
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host, VirtualCluster
-from contracts.environment import Environment, Phase, StepState
+from contracts.environment import SLEEP_PHASES, Environment, Phase, StepState
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES
 
@@ -150,4 +150,7 @@ def _why_not(snapshot: EnvironmentSnapshot) -> str:
         running = next((step for step in view.steps if step.state is StepState.RUNNING), None)
         at = f" It is at the step {running.step}." if running else ""
         return f"{name} is still being made.{at} Follow it with: moorage watch {name}"
+    if view.phase in SLEEP_PHASES:
+        state = "being woken" if view.phase is Phase.WAKING else "asleep"
+        return f"{name} is {state}. Wake it with: moorage wake {name}"
     return f"{name} is being torn down"

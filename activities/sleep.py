@@ -1,0 +1,85 @@
+"""Puts the vCluster of an environment to sleep, and wakes it, by the pause of the vCluster's vendor.
+
+Only pods are created and deleted: volumes, Secrets, Services and the record in the control plane stay.
+"""
+
+from temporalio import activity
+
+from activities import activity_context
+from activities.errors import NotYet
+from activities.parts.host_lookup import Hosts, host_of, require_own_namespace, require_own_release
+from activities.steps.kubeconfig import own_kubeconfig, require_answer
+from activities.steps.vcluster import pending_startup
+from clients import errors as client
+from clients.host.protocol import Host
+from contracts.activities import SleepActivities, SleepInput
+from contracts.environment import Environment, System
+
+
+class Sleep(SleepActivities):
+    """Pauses and resumes vClusters on their hosts."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @activity.defn(name="sleep.pause")
+    async def pause(self, input: SleepInput) -> None:
+        """Scale our vCluster to zero, and wait until its pods and those of its tenant are gone."""
+        host = await self._own_host(input.environment)
+        name = input.environment.derived_name
+
+        async def running() -> str:
+            try:
+                return await host.pause_release(name, name)
+            except client.NotFound:
+                raise _missing(host, name) from None
+
+        if waiting_for := await activity_context.wait_until(running):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The vCluster on host {host.name} does not end in its time: waiting for {waiting_for}",
+                "See what holds it, as finalizers or pods that do not end",
+            )
+
+    @activity.defn(name="sleep.resume")
+    async def resume(self, input: SleepInput) -> None:
+        """Scale our vCluster to its former size, and wait until its API server is ready.
+
+        Raises NeverReady if it cannot start.
+        """
+        host = await self._own_host(input.environment)
+        name = input.environment.derived_name
+
+        async def starting() -> str:
+            try:
+                # Each time: a call of an earlier attempt to pause it may come late.
+                return await host.resume_release(name, name) or await pending_startup(host, name)
+            except client.NotFound:
+                raise _missing(host, name) from None
+
+        if waiting_for := await activity_context.wait_until(starting):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
+                "See to what it waits for, then wake it again",
+            )
+        kubeconfig = await own_kubeconfig(host, input.environment)
+        await require_answer(host, kubeconfig)
+
+    async def _own_host(self, environment: Environment) -> Host:
+        """Return the host; raise Conflict if the namespace or the release there is not ours."""
+        host, name = host_of(self._hosts, environment), environment.derived_name
+        await require_own_namespace(host, environment)
+        release = await host.get_release(name, name)
+        if release is None:
+            raise _missing(host, name)
+        require_own_release(release, environment.mark)
+        return host
+
+
+def _missing(host: Host, name: str) -> NotYet:
+    return NotYet(
+        System.HOST_CLUSTER,
+        f"The vCluster of Helm release {name} is not to be found on host {host.name}",
+        "See who has uninstalled it",
+    )

@@ -1,0 +1,95 @@
+"""Sleep and waking through the API and the command: answered, refused, shown, and heard of by who waits."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from embedded.faults import Fault, FaultKind
+from embedded.stack.stack import Part, Stack
+from tests.api.caller import Caller, problem
+from tests.cli.test_commands import cli_of
+from tests.support.stack import BOB, DAVE, unique
+from tests.support.stand_ins import set_faults
+
+
+async def test_it_sleeps_and_wakes_through_the_api(bob: Caller, dave: Caller) -> None:
+    """Ensures that its owner puts it to sleep, and a collaborator wakes it; a repeat is answered."""
+    view = await bob.ready(unique("sleeper"), collaborators=[DAVE.email])
+    path, key = f"/environments/{view.name}", {"Idempotency-Key": "once"}
+    answer = await bob.http.post(f"{path}/sleep", headers=key)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["kind"] == "accepted"
+    assert answer.json()["environment"]["phase"] in ("falling_asleep", "asleep")
+    view = await bob.until(view.name, lambda now: now.phase == "asleep")
+    assert view.sleep
+    assert (view.sleep.actor, view.sleep.problem) == (BOB.email, None)
+    again = await bob.http.post(f"{path}/sleep", headers=key)
+    assert again.json()["message"] == answer.json()["message"], "the repeat was done again"
+    assert (await bob.http.post(f"{path}/sleep")).json()["kind"] == "nothing_to_do"
+    for _ in range(50):  # visibility follows
+        listed = (await bob.http.get("/environments", params={"phase": "asleep"})).json()["environments"]
+        if [row["phase"] for row in listed if row["name"] == view.name] == ["asleep"]:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail("it is not listed as asleep")
+    assert "moorage wake" in problem(await dave.http.get(f"{path}/kubeconfig"), 409)["detail"]
+    woken = await asyncio.gather(*(dave.http.post(f"{path}/wake") for _ in range(20)))
+    assert {each.json()["kind"] for each in woken} <= {"accepted", "nothing_to_do"}
+    view = await bob.until(view.name, lambda now: now.phase == "ready")
+    assert view.sleep is None
+    assert [line.actor for line in view.audit_log if line.action == "woke it"] == [DAVE.email]
+    other = problem(await bob.http.post(f"{path}/sleep", params={"life": "0" * 20}), 409)
+    assert other["reason"] == "other_life"
+    await bob.gone(view.name)
+    for what in ("sleep", "wake"):
+        assert "is gone" in problem(await bob.http.post(f"{path}/{what}"), 409)["detail"]
+
+
+async def test_it_sleeps_and_wakes_by_the_command(stack: Stack, bob: Caller, tmp_path: Path) -> None:
+    view = await bob.ready(unique("sleeper"))
+    name, moorage = view.name, cli_of(stack, tmp_path, BOB.email)
+    slept = await moorage("sleep", name)
+    assert (slept.code, slept.out) == (0, f"{name} is asleep.\n"), slept.err
+    assert f"{name} is falling asleep; its volumes and its end stay." in slept.err
+    shown = await moorage("show", name)
+    assert re.search(
+        rf"^phase: +asleep$\n^asleep: +\S+ ago, by {BOB.email}; wake it: moorage wake {name}$",
+        shown.out,
+        re.M,
+    )
+    watched = await moorage("watch", name)
+    assert watched.code == 0, watched.err
+    asked = await moorage("request", name, "small")
+    assert (asked.code, f"moorage wake {name}" in asked.err) == (0, True)
+    woken = await moorage("wake", name, "--output", "json")
+    assert woken.code == 0, woken.err
+    assert woken.json["phase"] == "ready"
+    again = await moorage("wake", name)
+    assert (again.code, again.out) == (0, f"{name} is awake.\n")
+    await bob.gone(name)
+    refused = await moorage("sleep", name)
+    assert refused.code == 1
+    assert "is gone: there is nothing to put to sleep" in refused.err
+
+
+async def test_one_that_does_not_start_is_put_to_sleep_again_and_says_why(
+    stack: Stack, bob: Caller, tmp_path: Path
+) -> None:
+    view = await bob.ready(unique("sleeper"))
+    name, moorage = view.name, cli_of(stack, tmp_path, BOB.email)
+    assert (await moorage("sleep", name)).code == 0
+    set_faults(stack.url(Part.HOST), Fault(operation="startup.get", kind=FaultKind.STATUS, status=403))
+    try:
+        woken = await moorage("wake", name)
+    finally:
+        set_faults(stack.url(Part.HOST))
+    assert woken.code == 1
+    assert f"{name} could not be woken. " in woken.err
+    view = await bob.until(name, lambda now: now.phase == "asleep")
+    assert view.sleep
+    assert view.sleep.problem
+    assert (await moorage("wake", name)).code == 0
+    await bob.gone(name)

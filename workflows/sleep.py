@@ -1,0 +1,254 @@
+"""Puts an environment to sleep and wakes it, while it is neither being made nor torn down.
+
+The phase says what is wanted; a task makes it so, and begins again when another phase is wanted meanwhile.
+CPU and memory are given back when all pods are gone, and reserved again before anything is started.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import SleepActivities, SleepInput, WakeAdmissionActivities
+    from contracts.capacity.models import PlacementDecision, ReservationRequest, size_of
+    from contracts.chart_values import compose_values
+    from contracts.environment import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
+    from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, undo_queue
+    from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.notifications import NotificationKind
+
+from workflows.access import AccessUpdater
+from workflows.activity_failures import problem_of, require_genuine
+from workflows.capacity_release import release_while_asleep
+from workflows.environment_state import EnvironmentState
+from workflows.notifications import Notifier
+from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, START_TIMEOUT
+
+#: One attempt to put it to sleep: a tenant's pods have ten minutes to end at most.
+PAUSE_TIMEOUT = timedelta(minutes=12)
+#: All attempts to get room for waking: the caller waits for the answer.
+ADMISSION_TIMEOUT = timedelta(seconds=18)
+#: A person waits for what is being woken, so it goes before what is being made.
+WAKE_PRIORITY = Priority(priority_key=1)
+#: The step in problems of sleep and waking.
+STEP = "sleep"
+
+
+class SleepController:
+    """The sleep of one environment."""
+
+    def __init__(
+        self,
+        state: EnvironmentState,
+        notifier: Notifier,
+        access: AccessUpdater,
+        timeouts: LifecycleTimeouts,
+    ) -> None:
+        self._state = state
+        self._notifier = notifier
+        self._access = access
+        self._timeouts = timeouts
+        self._task: asyncio.Task[None] | None = None
+        self._admission: asyncio.Task[PlacementDecision] | None = None
+        self._is_giving_back = False
+        self._stopped = False
+
+    def sleep(self, actor: str) -> tuple[AnswerKind, str]:
+        """Put it to sleep; return the answer. Callers follow it in the status."""
+        name = self._state.status.environment.name
+        if self._state.phase is Phase.ASLEEP:
+            return AnswerKind.NOTHING_TO_DO, f"{name} is asleep."
+        if self._state.phase is Phase.FALLING_ASLEEP:
+            return AnswerKind.NOTHING_TO_DO, f"{name} is falling asleep."
+        self._state.add_log_entry(actor, "put it to sleep")
+        self._state.set_sleep(SleepStatus(actor=actor))
+        self._enter(Phase.FALLING_ASLEEP)
+        return AnswerKind.ACCEPTED, f"{name} is falling asleep; its volumes and its end stay."
+
+    async def wake(self, actor: str) -> tuple[AnswerKind, str]:
+        """Wake it; return the answer. All who ask at once wait for one reservation.
+
+        Raises:
+            ApplicationError: There is no room for it, or it is being torn down meanwhile.
+        """
+        name = self._state.status.environment.name
+        if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
+            decision = await self._reserve_once()
+            if decision.refusal:
+                raise _refused(decision.refusal)
+            if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
+                self._state.add_log_entry(actor, "woke it")
+                self._update_sleep(actor=actor, problem=None)
+                self._enter(Phase.WAKING)
+        if self._state.phase is Phase.READY:
+            return AnswerKind.NOTHING_TO_DO, f"{name} is awake."
+        if self._state.phase is not Phase.WAKING:
+            message = f"{name} is being torn down: it cannot be woken any more."
+            raise _refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message))
+        return AnswerKind.ACCEPTED, f"{name} is being woken."
+
+    def start(self) -> None:
+        """Go on with what the former run has left."""
+        if self._state.phase in SLEEP_PHASES and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop, and wait until nothing is in progress; the phase says how to go on."""
+        self._stopped = True
+        await workflow.wait_condition(lambda: self._task is None or self._task.done())
+        self._stopped = False
+
+    def _enter(self, phase: Phase) -> None:
+        self._state.enter_phase(phase)
+        # Changes of access reach the virtual cluster only while it is awake.
+        self._access.start()
+        self.start()
+
+    async def _run(self) -> None:
+        pause = self._timeouts.first_pause
+        while not self._stopped:
+            phase = self._state.phase
+            if phase is Phase.FALLING_ASLEEP:
+                problem = await self._fall_asleep()
+            elif phase is Phase.WAKING:
+                problem = await self._wake_up()
+            else:
+                return
+            if self._state.phase is phase and problem:
+                await self._wait(pause, phase)
+                pause = min(2 * pause, self._timeouts.longest_pause)
+
+    async def _fall_asleep(self) -> Problem | None:
+        """Pause the vCluster, then give CPU and memory back; return why it failed, if it did."""
+        problem = await self._execute(Phase.FALLING_ASLEEP)
+        if problem:
+            self._update_sleep(problem=problem)
+        elif self._is_still(Phase.FALLING_ASLEEP):
+            self._is_giving_back = True
+            await release_while_asleep(self._state.status.environment.mark)
+            self._is_giving_back = False
+            if self._is_still(Phase.FALLING_ASLEEP):
+                self._update_sleep(asleep_at=workflow.now())
+                self._enter(Phase.ASLEEP)
+                self._state.add_log_entry(MOORAGE_ACTOR, "fell asleep", "CPU and memory are given back")
+                self._notifier.notify_of_sleep(NotificationKind.ASLEEP)
+        return problem
+
+    async def _wake_up(self) -> Problem | None:
+        """Resume the vCluster; put it to sleep again if it cannot start."""
+        problem = await self._execute(Phase.WAKING)
+        if problem:
+            self._state.add_log_entry(MOORAGE_ACTOR, "could not wake it", problem.cause)
+            self._update_sleep(problem=problem)
+            self._enter(Phase.FALLING_ASLEEP)
+        elif self._is_still(Phase.WAKING):
+            self._notifier.notify_of_sleep(NotificationKind.AWAKE)
+            self._state.set_sleep(None)
+            self._enter(Phase.READY)
+            self._state.add_log_entry(MOORAGE_ACTOR, "awake")
+        return None
+
+    def _is_still(self, phase: Phase) -> bool:
+        return self._state.phase is phase and not self._stopped
+
+    async def _execute(self, phase: Phase) -> Problem | None:
+        """Do what the phase needs, until it is done or something else is wanted; return why it failed.
+
+        What is in progress always ends first: a call to pause it must not overtake one to resume it.
+        """
+        if phase is Phase.FALLING_ASLEEP:
+            # Until it succeeds: what has failed is shown, and tried again.
+            method, limit, summary = SleepActivities.pause, PAUSE_TIMEOUT, "put to sleep"
+            queue, priority = undo_queue(workflow.info().task_queue), Priority.default
+        else:
+            method, limit, summary = SleepActivities.resume, START_TIMEOUT, "wake"
+            queue, priority = workflow.info().task_queue, WAKE_PRIORITY
+        task = asyncio.create_task(
+            workflow.execute_activity_method(
+                method,
+                SleepInput(environment=self._state.status.environment.without_values),
+                task_queue=queue,
+                start_to_close_timeout=limit,
+                schedule_to_close_timeout=min(limit, self._timeouts.step_timeout or limit),
+                heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                retry_policy=self._retries(),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                priority=priority,
+                summary=summary,
+            )
+        )
+        await workflow.wait_condition(lambda: task.done() or not self._is_still(phase))
+        if not task.done():
+            task.cancel()
+            await workflow.wait_condition(task.done)
+        try:
+            require_genuine(task.result())
+        except ActivityError as error:
+            return problem_of(error, STEP, System.HOST_CLUSTER) if self._is_still(phase) else None
+        except asyncio.CancelledError:
+            return None  # it was cancelled before its activity was scheduled
+        return None
+
+    async def _reserve_once(self) -> PlacementDecision:
+        if self._admission is None or self._admission.done():
+            self._admission = asyncio.create_task(self._reserve())
+        admission = self._admission
+        await workflow.wait_condition(admission.done)
+        return admission.result()
+
+    async def _reserve(self) -> PlacementDecision:
+        """Ask for CPU and memory; what was given back a moment ago must have arrived before."""
+        await workflow.wait_condition(lambda: not self._is_giving_back)
+        status = self._state.status
+        environment = status.environment
+        request = ReservationRequest(
+            name=environment.name,
+            life=environment.mark.life,
+            owner=environment.owner,
+            team=environment.spec.team,
+            template=environment.template.name,
+            size=size_of(environment.template.size, compose_values(environment)),
+            hosts=(environment.host,),
+            ends_at=status.expires_at,
+        )
+        try:
+            return require_genuine(
+                await workflow.execute_activity_method(
+                    WakeAdmissionActivities.admit,
+                    request,
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=ADMISSION_TIMEOUT,
+                    retry_policy=self._retries(),
+                    priority=WAKE_PRIORITY,
+                    summary="CPU and memory to wake",
+                )
+            )
+        except ActivityError as error:
+            cause = problem_of(error, STEP, System.HOST_CLUSTER).cause
+            message = f"{environment.name} cannot be woken now: {cause.rstrip('.')}. Ask again in a while."
+            return PlacementDecision(refusal=Refusal(reason=RefusalReason.NOT_KNOWN, message=message))
+
+    def _update_sleep(self, **fields: object) -> None:
+        if sleep := self._state.status.sleep:
+            self._state.set_sleep(sleep.model_copy(update=fields))
+
+    async def _wait(self, length: timedelta, phase: Phase) -> None:
+        """Wait, or less if something else is wanted."""
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: not self._is_still(phase), timeout=length, timeout_summary="pause before sleep"
+            )
+
+    def _retries(self) -> RetryPolicy:
+        return RetryPolicy(
+            initial_interval=self._timeouts.first_retry, maximum_interval=self._timeouts.longest_retry
+        )
+
+
+def _refused(refusal: Refusal) -> ApplicationError:
+    return ApplicationError(refusal.message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
