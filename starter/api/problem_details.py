@@ -22,7 +22,7 @@ from starter.auth.policy import NotAllowed
 from starter.auth.rate_limit import Limited
 from starter.config_files.validation_messages import sentence
 from starter.environments.access import EnvironmentNotFound
-from starter.environments.credentials.virtual_clusters import NotUsable
+from starter.environments.credentials.virtual_clusters import Asleep, NotUsable
 from starter.environments.lists.cursors import BadCursor
 from starter.environments.requests.service import KeyReused
 from starter.expiry.sweeps import UnknownSweep
@@ -82,6 +82,7 @@ class ProblemType(StrEnum):
     REFUSED = "refused", HTTPStatus.CONFLICT, "The environment does not accept this now"
     NO_CAPACITY = "no-capacity", HTTPStatus.CONFLICT, "No host has capacity for it now"
     NOT_USABLE = "not-usable", HTTPStatus.CONFLICT, "The environment cannot be used now"
+    ASLEEP = "asleep", HTTPStatus.CONFLICT, "The environment is asleep"
     TOO_LARGE = "too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large"
     INVALID = "invalid", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid"
     TOO_MANY_REQUESTS = "too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"
@@ -173,6 +174,8 @@ def to_problem(error: Exception) -> ApiProblem | None:
             return ApiProblem(ProblemType.NOT_FOUND, "there is no such sweep")
         case NotAllowed():
             return ApiProblem(ProblemType.FORBIDDEN, str(error))
+        case Asleep():
+            return ApiProblem(ProblemType.ASLEEP, str(error))
         case NotUsable():
             return ApiProblem(ProblemType.NOT_USABLE, str(error))
         case InvalidRequest():

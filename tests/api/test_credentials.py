@@ -146,7 +146,7 @@ async def test_no_answer_has_the_administrator_s_credential(stack: Stack, name: 
     plugin = document["users"][0]["user"]["exec"]
     assert plugin["apiVersion"] == "client.authentication.k8s.io/v1"
     assert plugin["args"][:2] == ["credential", name]
-    assert (plugin["interactiveMode"], plugin["provideClusterInfo"]) == ("Never", False)
+    assert (plugin["interactiveMode"], plugin["provideClusterInfo"]) == ("Never", True)
 
 
 async def test_is_in_the_security_log_without_the_certificate(stack: Stack, name: str, bob: Caller) -> None:

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
+from starter.environments.credentials.certificate_request import make_request
 from tests.api.caller import Caller, problem
 from tests.cli.test_commands import cli_of
 from tests.support.stack import BOB, DAVE, unique
@@ -35,7 +37,11 @@ async def test_it_sleeps_and_wakes_through_the_api(bob: Caller, dave: Caller) ->
         await asyncio.sleep(0.1)
     else:
         pytest.fail("it is not listed as asleep")
-    assert "moorage wake" in problem(await dave.http.get(f"{path}/kubeconfig"), 409)["detail"]
+    assert (await dave.http.get(f"{path}/kubeconfig")).status_code == 200
+    request, _ = make_request(DAVE.email)
+    asleep = problem(await dave.http.post(f"{path}/credential", json={"request": request}), 409)
+    assert asleep["type"] == "urn:moorage:problem:asleep"
+    assert asleep["detail"] == f"{view.name} is asleep. Wake it with: moorage wake {view.name}"
     woken = await asyncio.gather(*(dave.http.post(f"{path}/wake") for _ in range(20)))
     assert {each.json()["kind"] for each in woken} <= {"accepted", "nothing_to_do"}
     view = await bob.until(view.name, lambda now: now.phase == "ready")
@@ -92,4 +98,29 @@ async def test_one_that_does_not_start_is_put_to_sleep_again_and_says_why(
     assert view.sleep
     assert view.sleep.problem
     assert (await moorage("wake", name)).code == 0
+    await bob.gone(name)
+
+
+async def test_a_credential_wakes_it_and_kubectl_goes_on(stack: Stack, bob: Caller, tmp_path: Path) -> None:
+    """Ensures that many plugins at once wake it once, and that one with a kept certificate wakes it, too."""
+    view = await bob.ready(unique("sleeper"))
+    name, moorage = view.name, cli_of(stack, tmp_path, BOB.email)
+    written = await moorage("kubeconfig", name, "--file", str(tmp_path / "config"))
+    assert written.code == 0, written.err
+    [user] = yaml.safe_load((tmp_path / "config").read_text())["users"]
+    arguments = user["user"]["exec"]["args"]
+    arguments = arguments[arguments.index("credential") :]
+    kept = await moorage(*arguments)
+    assert kept.code == 0, kept.err
+    assert kept.err == "", "it was not asleep"
+    assert (await moorage("sleep", name)).code == 0
+    many = await asyncio.gather(*(moorage(*arguments) for _ in range(3)))
+    for each in many:
+        assert each.code == 0, each.err
+        assert each.json["kind"] == "ExecCredential"
+    assert {each.err for each in many} <= {f"waking {name} …\n", ""}
+    assert many[0].err or many[1].err or many[2].err
+    view = await bob.show(name)
+    assert view.phase == "ready"
+    assert [line.action for line in view.audit_log].count("woke it") == 1
     await bob.gone(name)

@@ -69,7 +69,7 @@ class TestKubeconfig:
             "--ca-file", str(Path("ca.pem").absolute()), "--token-file", str(Path("token").absolute()),
         ]  # fmt: skip
         assert plugin["interactiveMode"] == "Never"
-        assert plugin["provideClusterInfo"] is False
+        assert plugin["provideClusterInfo"] is True
         assert plugin["installHint"] == "Install Moorage."
         assert document["current-context"] == "moorage-demo"
         assert document["clusters"][0]["cluster"]["certificate-authority-data"] == "Y2E="
@@ -101,7 +101,7 @@ class TestKubeconfig:
         assert plugin.pop("args")[: len(arguments) + 2] == [*arguments, "credential", "demo"]
         assert plugin == {
             "apiVersion": "client.authentication.k8s.io/v1", "command": command,
-            "installHint": "\\x1b[2JInstall.", "interactiveMode": "Never", "provideClusterInfo": False,
+            "installHint": "\\x1b[2JInstall.", "interactiveMode": "Never", "provideClusterInfo": True,
         }  # fmt: skip
 
     def test_is_merged_like_any_other(self, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from starter.cli.kubeconfig.certificates import ClientCertificate, request_certi
 from starter.cli.options import environment_argument, examples
 
 if TYPE_CHECKING:
+    from starter.cli.client.api import Api
     from starter.cli.client.connection import Connection
 
 #: The version before it has the same fields in its answer; the client needs its own version back.
@@ -35,8 +36,8 @@ _VERSIONS = (PLUGIN_VERSION, "client.authentication.k8s.io/v1beta1")
 def credential(ctx: click.Context, name: str, life: str, person: str) -> None:
     """Print a short-lived credential, as kubectl's plugin.
 
-    The kubeconfig of "moorage kubeconfig" runs it. It asks no question. A credential is kept for the next
-    call until a minute before its end, in files that only you can read.
+    The kubeconfig of "moorage kubeconfig" runs it. It asks no question, and wakes an environment that sleeps.
+    A credential is kept for the next call until a minute before its end, in files that only you can read.
     """
     with report_errors(Output.TABLE):
         try:
@@ -54,7 +55,10 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
     url = (options.url or os.environ.get("MOORAGE_URL") or "").rstrip("/")
     is_exact = bool(url and life and person)
     if is_exact and (found := cache.find(url, name, life, person)):
-        return found
+        from starter.cli.kubeconfig.awake import is_listening
+
+        if is_listening(os.environ):
+            return found
     from starter.cli.client.connection import find_connection
 
     connection = find_connection(options, person=person)
@@ -66,10 +70,23 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
         with Api(connection, quiet=True) as api:
             given = read_api_kubeconfig(api.text(f"{environment_path(name)}/kubeconfig"))
         life, person = life or given.life, person or given.person
-    found = request_certificate(_SingleCall(connection), name, person=person, life=life)
+    from starter.cli.kubeconfig.awake import when_awake
+
+    found = when_awake(
+        lambda: _open_api(connection),
+        name,
+        life,
+        lambda: request_certificate(_SingleCall(connection), name, person=person, life=life),
+    )
     if is_exact:
         cache.keep(found, url, name, life, person)
     return found
+
+
+def _open_api(connection: "Connection") -> "Api":
+    from starter.cli.client.api import Api
+
+    return Api(connection, quiet=True)
 
 
 class _SingleCall:

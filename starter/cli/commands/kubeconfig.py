@@ -1,6 +1,7 @@
 """The command that gets a kubeconfig: to standard output, to a new file, or into an existing one."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,9 +89,15 @@ def _text(ctx: click.Context, api: "Api", name: str, *, embed: bool, output: Out
     given = read_api_kubeconfig(api.text(f"{environment_path(name)}/kubeconfig"))
     if not embed:
         return plugin_kubeconfig(given, name, api.connection, connection_options_of(ctx))
+    from starter.cli.kubeconfig.awake import when_awake
     from starter.cli.kubeconfig.certificates import request_certificate
 
-    certificate = request_certificate(api, name, person=given.person, life=given.life)
+    certificate = when_awake(
+        lambda: nullcontext(api),
+        name,
+        given.life,
+        lambda: request_certificate(api, name, person=given.person, life=given.life),
+    )
     if output is Output.TABLE:
         # On standard error, because the kubeconfig may be on standard output.
         until = certificate.use_until.strftime("%Y-%m-%d %H:%M:%S UTC")

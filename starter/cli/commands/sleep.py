@@ -12,6 +12,7 @@ from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow_until
+from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.options import environments_argument, examples, no_wait_option, output_option
 from starter.cli.output.formatting import print_note
 from starter.cli.output.terminal_text import print_json, print_json_line, print_line
@@ -55,6 +56,9 @@ def _change(ctx: click.Context, what: str, names: tuple[str, ...], no_wait: bool
 
 
 def _change_one(api: "Api", what: str, name: str, no_wait: bool, output: Output) -> None:
+    if what == "sleep":
+        # The next command of kubectl then asks the API, which has it woken.
+        CertificateCache(cache_folder()).clear()
     # Use one key for all attempts, because a repeat of a lost call must not undo a later change.
     done = api.call("POST", f"{environment_path(name)}/{what}", key=secrets.token_hex(16))
     if no_wait:

@@ -79,7 +79,8 @@ def plugin_kubeconfig(
         "args": arguments,
         "installHint": given.install_hint,
         "interactiveMode": "Never",
-        "provideClusterInfo": False,
+        # With it the plugin sees that the environment sleeps.
+        "provideClusterInfo": True,
     }
     return _kubeconfig(given, name, {"exec": plugin})
 

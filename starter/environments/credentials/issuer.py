@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from clients.errors import ClientError, Denied, Unreachable
+from clients.errors import ClientError, Denied, ServerFailed, Unreachable
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.auth.security_log import note_until
@@ -55,6 +55,7 @@ class CredentialIssuer:
         Raises:
             EnvironmentNotFound, NotAllowed: The principal may not use it.
             Refused: It is another life than `life`.
+            Asleep: The environment sleeps.
             NotUsable: The environment is not usable yet, or not any more.
             InvalidRequest: The request is not one of the principal.
         """
@@ -71,7 +72,11 @@ class CredentialIssuer:
         was_open = self._clusters.has_connection(environment)
         try:
             return await self._issue(environment, principal, checked)
-        except (Denied, Unreachable):
+        except (Denied, Unreachable, ServerFailed):
+            # It may have fallen asleep a moment ago.
+            usable_environment(
+                await self._access.find(name, principal, Verb.CREDENTIAL, environment.mark.life)
+            )
             if not was_open:
                 raise
         # The connection was of an earlier call: since then, the vCluster may have moved.

@@ -68,11 +68,11 @@ class KubeconfigReader:
 
         Raises:
             EnvironmentNotFound, NotAllowed: The principal may not have it.
-            NotUsable: The environment is not usable yet, or not any more.
+            NotUsable: The environment is not usable yet, or not any more. One that sleeps has its kubeconfig.
         """
         # It has no secret, so a view of a moment ago is good enough.
         snapshot = await self._access.find(name, principal, Verb.KUBECONFIG, may_be_recent=True)
-        environment = usable_environment(snapshot)
+        environment = usable_environment(snapshot, may_sleep=True)
         cluster = await self._cluster_of(environment)
         return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
 
@@ -113,7 +113,8 @@ def _document(environment: Environment, cluster: Mapping[str, Any], person: str)
         "args": [_Quoted(argument) for argument in arguments],
         "installHint": INSTALL_HINT,
         "interactiveMode": "Never",
-        "provideClusterInfo": False,
+        # With it the plugin sees that the environment sleeps.
+        "provideClusterInfo": True,
     }
     return {
         "apiVersion": "v1",

@@ -24,6 +24,10 @@ class NotUsable(Exception):
     """The environment cannot be used now; the text says why."""
 
 
+class Asleep(NotUsable):
+    """The environment sleeps, or is being woken; the text says how to wake it."""
+
+
 @dataclass
 class _Connection:
     """A client of one vCluster; `exit` closes it."""
@@ -124,10 +128,19 @@ async def _close(connection: _Connection) -> None:
         await connection.exit.aclose()
 
 
-def usable_environment(snapshot: EnvironmentSnapshot) -> Environment:
-    """Return the environment of the snapshot; raise NotUsable if it cannot be used now."""
-    if snapshot.ended or snapshot.view.phase not in USABLE_PHASES:
+def usable_environment(snapshot: EnvironmentSnapshot, *, may_sleep: bool = False) -> Environment:
+    """Return the environment of the snapshot.
+
+    Raises:
+        Asleep: It sleeps, and it may not.
+        NotUsable: It cannot be used now.
+    """
+    phase = snapshot.view.phase
+    if snapshot.ended or phase not in USABLE_PHASES | SLEEP_PHASES:
         raise NotUsable(_why_not(snapshot))
+    if phase in SLEEP_PHASES and not may_sleep:
+        state = "being woken" if phase is Phase.WAKING else "asleep"
+        raise Asleep(f"{snapshot.name} is {state}. Wake it with: moorage wake {snapshot.name}")
     if snapshot.status is None:
         raise NotUsable(snapshot.view.remark)
     return snapshot.status.environment
@@ -150,7 +163,4 @@ def _why_not(snapshot: EnvironmentSnapshot) -> str:
         running = next((step for step in view.steps if step.state is StepState.RUNNING), None)
         at = f" It is at the step {running.step}." if running else ""
         return f"{name} is still being made.{at} Follow it with: moorage watch {name}"
-    if view.phase in SLEEP_PHASES:
-        state = "being woken" if view.phase is Phase.WAKING else "asleep"
-        return f"{name} is {state}. Wake it with: moorage wake {name}"
     return f"{name} is being torn down"
