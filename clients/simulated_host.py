@@ -50,6 +50,7 @@ SIMULATED_NETWORKS = HostNetworks(
 _SYNCED_BY = "vcluster.loft.sh/managed-by"
 
 _NAMESPACE = TypeAdapter(Namespace)
+_NAMESPACES = TypeAdapter(list[Namespace])
 _ENDING = TypeAdapter(ForcedDeletion)
 _NODES = TypeAdapter(list[NodeCapacity])
 _RELEASE = TypeAdapter(Release)
@@ -136,6 +137,12 @@ class SimulatedHost:
             return await self._ask(_NAMESPACE, "GET", _path(name), f"read namespace {name}")
         except NotFound:
             return None
+
+    async def list_namespaces(self, label: str, value: str) -> Sequence[Namespace]:
+        """Return all namespaces whose label has this value."""
+        operation = f"list namespaces with {label}={value}"
+        query = {"label": label, "value": value}
+        return await self._ask(_NAMESPACES, "GET", "/namespaces", operation, query=query)
 
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID."""
@@ -313,9 +320,16 @@ class SimulatedHost:
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
 
     async def _ask(
-        self, shape: TypeAdapter[_T], method: str, path: str, operation: str, *, body: Any = None
+        self,
+        shape: TypeAdapter[_T],
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
     ) -> _T:
-        answer = await self._http.call_json(method, path, operation, body=body)
+        answer = await self._http.call_json(method, path, operation, body=body, query=query)
         try:
             return shape.validate_python(answer)
         except ValidationError:

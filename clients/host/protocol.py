@@ -157,6 +157,10 @@ class Host(Protocol):
         """Return the namespace, or None if it does not exist."""
         ...
 
+    async def list_namespaces(self, label: str, value: str) -> Sequence[Namespace]:
+        """Return all namespaces whose label has this value."""
+        ...
+
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
 

@@ -177,6 +177,14 @@ class Entra:
         found = [group.result async for group in self._all("/groups", operation, _Group, query)]
         return list({group.id: group for group in found if group.display_name == name}.values())
 
+    async def groups_starting_with(self, name_start: str) -> list[Group]:
+        """Return all groups whose name starts with this text."""
+        operation = f"find groups {name_start}"
+        query = {"$filter": f"startswith(displayName,{_quoted(name_start)})", "$select": _GROUP_FIELDS}
+        found = [group.result async for group in self._all("/groups", operation, _Group, query)]
+        ours = [group for group in found if group.display_name.startswith(name_start)]
+        return list({group.id: group for group in ours}.values())
+
     async def create_group(self, name: str, external_id: str) -> Group:
         """Create the security group, or return the one that has this owner mark already.
 

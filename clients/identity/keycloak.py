@@ -128,6 +128,12 @@ class Keycloak:
         groups = await self._groups({"search": name, "exact": "true"}, f"find group {name}")
         return [group for group in groups if group.display_name == name]
 
+    async def groups_starting_with(self, name_start: str) -> list[Group]:
+        """Return all groups of the top level whose name starts with this text."""
+        # The search of names finds the text anywhere in them.
+        groups = await self._groups({"search": name_start}, f"find groups {name_start}")
+        return [group for group in groups if group.display_name.startswith(name_start)]
+
     async def create_group(self, name: str, external_id: str) -> Group:
         """Create the group; raise AlreadyExists if the top level has one of that name."""
         operation = f"create group {name}"

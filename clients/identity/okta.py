@@ -167,6 +167,11 @@ class Okta:
         groups = await self._search("profile.name", name, f"find group {name}")
         return [group for group in groups if group.display_name == name]
 
+    async def groups_starting_with(self, name_start: str) -> list[Group]:
+        """Return all groups whose name starts with this text."""
+        groups = await self._search("profile.name", name_start, f"find groups {name_start}", operator="sw")
+        return [group for group in groups if group.display_name.startswith(name_start)]
+
     async def create_group(self, name: str, external_id: str) -> Group:
         """Create the group; raise AlreadyExists if the name of an Okta group is taken."""
         operation = f"create group {name}"
@@ -204,8 +209,10 @@ class Okta:
             # Either the user is unknown, who then is no member, or the group.
             await self.group(group_id)
 
-    async def _search(self, attribute: str, value: str, operation: str) -> list[Group]:
-        search = f"{attribute} eq {_quoted(value)}"
+    async def _search(
+        self, attribute: str, value: str, operation: str, *, operator: str = "eq"
+    ) -> list[Group]:
+        search = f"{attribute} {operator} {_quoted(value)}"
         found = [group.result async for group in self._all("/groups", operation, _Group, {"search": search})]
         return list({group.id: group for group in found}.values())
 

@@ -59,6 +59,13 @@ class IdentityProvider(Protocol):
     async def groups_by_name(self, name: str) -> list[Group]:
         """Return all groups with exactly this name, of which there may be several."""
 
+    async def groups_starting_with(self, name_start: str) -> list[Group]:
+        """Return all groups whose name starts with this text; never a part of them.
+
+        Raises:
+            MalformedAnswer: the list contradicts itself or has no end.
+        """
+
     async def create_group(self, name: str, external_id: str) -> Group:
         """Create the group; raise AlreadyExists where the identity provider keeps names unique."""
 

@@ -170,6 +170,12 @@ class Scim:
         """Return all groups with exactly this displayName, of which there may be several."""
         return await self._groups("displayName", name, lambda group: group.displayname == name)
 
+    async def groups_starting_with(self, name_start: str) -> list[Group]:
+        """Return all groups whose displayName starts with this text."""
+        return await self._groups(
+            "displayName", name_start, lambda group: group.displayname.startswith(name_start), operator="sw"
+        )
+
     async def create_group(self, name: str, external_id: str) -> Group:
         """Create the group; raise AlreadyExists where the directory keeps names unique.
 
@@ -248,10 +254,12 @@ class Scim:
             headers={"Content-Type": _MEDIA_TYPE},
         )
 
-    async def _groups(self, attribute: str, value: str, fits: Callable[[WireGroup], bool]) -> list[Group]:
+    async def _groups(
+        self, attribute: str, value: str, fits: Callable[[WireGroup], bool], *, operator: str = "eq"
+    ) -> list[Group]:
         operation = f"find group by {attribute} {value}"
         try:
-            condition = f"{attribute} eq {_quoted(value)}"
+            condition = f"{attribute} {operator} {_quoted(value)}"
             groups = await self._find("/Groups", operation, WireGroup, condition, fits)
         except Rejected:
             # Read all groups, because not every directory can filter by every attribute, and a group of

@@ -120,6 +120,10 @@ class KubernetesHost:
         """Return the namespace, or None if it does not exist."""
         return await self._namespaces.get(name)
 
+    async def list_namespaces(self, label: str, value: str) -> Sequence[Namespace]:
+        """Return all namespaces whose label has this value."""
+        return await self._namespaces.list_labelled(label, value)
+
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates."""
         await self._namespaces.delete(name, uid)

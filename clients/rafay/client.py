@@ -35,7 +35,7 @@ from clients.rafay.organization_resources import (
     SignInPaths,
     SignIns,
 )
-from clients.rafay.transport import RafayTransport, WireModel, fill_path
+from clients.rafay.transport import IdentifiedModel, RafayTransport, WireModel, fill_path
 
 _PROJECTS = "/auth/v1/projects/"
 _PROJECT = "/auth/v1/projects/{project_id}/"
@@ -44,10 +44,9 @@ _GROUP = "/auth/v1/groups/{group_id}/"
 _PROFILE = "/auth/v1/users/-/profile"
 
 
-class _Named(WireModel):
+class _Named(IdentifiedModel):
     """A project or a group, as an entry of a list."""
 
-    id: str
     name: str
     description: str | None = None
     organization_id: str | None = None
@@ -149,6 +148,11 @@ class Rafay:
         found = await self._find(_PROJECTS, "project", name)
         return Project(found.id, found.name, found.description or "") if found else None
 
+    async def projects(self) -> list[Project]:
+        """Return all projects; raise MalformedAnswer for a list that contradicts itself."""
+        found = await self._wire.whole_list(_PROJECTS, "list projects", _Named)
+        return [Project(one.id, one.name, one.description or "") for one in found]
+
     async def delete_project(self, project_id: str) -> None:
         """Delete the project.
 
@@ -168,6 +172,11 @@ class Rafay:
         """Return the group with exactly this name, or None."""
         found = await self._find(_GROUPS, "group", name)
         return Group(found.id, found.name, found.description or "") if found else None
+
+    async def groups(self) -> list[Group]:
+        """Return all groups; raise MalformedAnswer for a list that contradicts itself."""
+        found = await self._wire.whole_list(_GROUPS, "list groups", _Named)
+        return [Group(one.id, one.name, one.description or "") for one in found]
 
     async def delete_group(self, group_id: str) -> None:
         """Delete the group with its bindings and memberships; raise NotFound if it does not exist."""

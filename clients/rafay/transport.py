@@ -42,6 +42,15 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
 
+class IdentifiedModel(WireModel):
+    """An entry of a list that has an id."""
+
+    id: str
+
+
+_Identified = TypeVar("_Identified", bound=IdentifiedModel)
+
+
 class RafayTransport(HttpSystem):
     """An `HttpSystem` that authenticates with an API key, and handles Rafay's errors and lists.
 
@@ -130,6 +139,27 @@ class RafayTransport(HttpSystem):
                 found = [raw for page in pages for raw in page.found]
                 return self.parse(list[shape], found, operation)  # type: ignore[valid-type]
         raise MalformedAnswer(self.system, operation, "the list kept changing while it was read")
+
+    async def whole_list(self, path: str, operation: str, shape: type[_Identified]) -> list[_Identified]:
+        """Return all entries of the list at `path`, each once.
+
+        An entry that is missing in the answer would be taken for one that does not exist. So the list must
+        have as many entries as it counts.
+
+        Raises:
+            MalformedAnswer: the list contradicts itself, keeps changing or has no end.
+        """
+        counted = 0
+        for _ in range(LIST_ATTEMPTS):
+            pages = await self._pages(path, operation, {}, "")
+            raw = [entry for page in pages for entry in page.found]
+            entries: list[_Identified] = self.parse(list[shape], raw, operation)  # type: ignore[valid-type]
+            found = {entry.id: entry for entry in entries}
+            counted = max((page.count for page in pages if page.count is not None), default=len(raw))
+            if len({page.count for page in pages}) == 1 and len(found) == len(raw) == counted:
+                return list(found.values())
+        detail = f"the list counts {counted} entries and has {len(found)}"
+        raise MalformedAnswer(self.system, operation, detail)
 
     async def first(self, path: str, operation: str, shape: type[_Shape]) -> _Shape | None:
         """Return any one entry of the list at `path`; None if it is empty."""

@@ -86,7 +86,7 @@ def operation_of(method: str, path: str) -> str | None:
         case ["nodes"]:
             return "node.list"
         case ["namespaces"]:
-            return "namespace.create"
+            return {"GET": "namespace.list", "POST": "namespace.create"}.get(method)
         case ["namespaces", _]:
             return _ON_NAMESPACE.get(method)
         case ["namespaces", _, "releases", _]:
@@ -138,6 +138,10 @@ def control_api(
 
     async def create_namespace(request: Request) -> Any:
         return namespaces.create(NewNamespace.model_validate_json(await request.body()))
+
+    async def list_namespaces(request: Request) -> Any:
+        query = request.query_params
+        return namespaces.labelled(query.get("label", ""), query.get("value", ""))
 
     async def get_namespace(request: Request) -> Any:
         return namespaces.get(request.path_params["namespace"])
@@ -247,6 +251,7 @@ def control_api(
             Route("/version", endpoint_of(version)),
             Route("/nodes", endpoint_of(nodes)),
             Route("/namespaces", endpoint_of(create_namespace), methods=["POST"]),
+            Route("/namespaces", endpoint_of(list_namespaces), methods=["GET"]),
             Route(namespace, endpoint_of(get_namespace)),
             Route(namespace, endpoint_of(delete_namespace), methods=["DELETE"]),
             Route(f"{namespace}/blockers", endpoint_of(blockers)),

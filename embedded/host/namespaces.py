@@ -53,6 +53,11 @@ class Namespaces:
             "terminating": row["gone_at"] is not None,
         }
 
+    def labelled(self, label: str, value: str) -> list[dict[str, Any]]:
+        """Return all namespaces whose label has this value."""
+        names = [row["name"] for row in self._rows.execute("SELECT name FROM namespaces ORDER BY name")]
+        return [each for each in map(self.get, names) if each["labels"].get(label) == value]
+
     def delete(self, name: str, uid: str) -> None:
         """Start the deletion of the namespace with this UID, or refuse."""
         row = self._existing(name)

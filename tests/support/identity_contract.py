@@ -97,6 +97,20 @@ class IdentityContract:
             assert await client.groups_by_external_id(other) == []
         await client.delete_group(group.id)
 
+    async def test_groups_are_listed_by_the_start_of_their_name(self, client: IdentityProvider) -> None:
+        start = fresh()
+        marks = [fresh_mark() for _ in range(3)]
+        groups = [await client.create_group(f"{start}-{mark[-6:]}", mark) for mark in marks]
+        elsewhere = await client.create_group(f"x{start}-", fresh_mark())
+
+        async def listed() -> set[tuple[str, str | None]]:
+            return {(one.id, one.external_id) for one in await client.groups_starting_with(f"{start}-")}
+
+        await becomes(listed, {(one.id, one.external_id) for one in groups})
+        assert await client.groups_starting_with(f"{start.upper()}-") == []
+        for group in (*groups, elsewhere):
+            await client.delete_group(group.id)
+
     async def test_second_group_of_a_name_is_refused_or_is_another_one(
         self, directory: Directory, client: IdentityProvider
     ) -> None:

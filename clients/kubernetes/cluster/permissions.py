@@ -30,7 +30,7 @@ _RBAC = "rbac.authorization.k8s.io"
 #: All permissions of the cluster-wide role. For permissions within namespaces, the account binds a role to
 #: itself in each namespace.
 CLUSTER_WIDE = (
-    *(Permission(verb, "namespaces") for verb in ("create", "get", "delete")),
+    *(Permission(verb, "namespaces") for verb in ("create", "get", "list", "delete")),
     Permission("create", "rolebindings", _RBAC),
     *(Permission(verb, "clusterroles", _RBAC, "moorage-environment") for verb in ("bind", "get")),
     *(Permission(verb, "nodes") for verb in ("get", "list")),

@@ -32,6 +32,12 @@ class Namespaces:
         found = await self._read(name, f"read namespace {name}")
         return None if found is None else _namespace(found)
 
+    async def list_labelled(self, label: str, value: str) -> Sequence[Namespace]:
+        """Return all namespaces whose label has this value."""
+        operation = f"list namespaces with {label}={value}"
+        found = await self._api.list(_PATH, operation, labels=f"{label}={value}", metadata_only=True)
+        return [_namespace(each) for each in found]
+
     async def delete(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
 

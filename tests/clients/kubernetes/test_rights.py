@@ -96,7 +96,8 @@ def answering(version: str, *, lacking: str = "") -> Answer:
 async def test_missing_rights_are_listed_in_full(server: tuple[Server, int], host: KubernetesHost) -> None:
     """Ensures that each right that is missing is named, and only those."""
     server[0].answer = answering("v1.36.0", lacking="namespaces")
-    assert await host.missing_permissions() == ["create namespaces", "get namespaces", "delete namespaces"]
+    missing = [f"{verb} namespaces" for verb in ("create", "get", "list", "delete")]
+    assert await host.missing_permissions() == missing
     server[0].answer = answering("v1.36.0")
     assert await host.missing_permissions() == []
 

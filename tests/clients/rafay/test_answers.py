@@ -130,6 +130,43 @@ async def test_list_that_changes_while_it_is_read_is_read_again() -> None:
     assert found is not None, "an entry that slipped to another page was missed"
 
 
+async def test_whole_list_has_every_entry_of_all_pages() -> None:
+    async with scripted(
+        (200, '{"count": 3, "results": [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]}'),
+        (200, '{"count": 3, "results": [{"id": "3", "name": "c", "description": "x"}]}'),
+    ) as (rafay, _):
+        assert [(one.id, one.description) for one in await rafay.projects()] == [
+            ("1", ""),
+            ("2", ""),
+            ("3", "x"),
+        ]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param(
+            ['{"count": 3, "results": [{"id": "1", "name": "a"}]}', '{"count": 3, "results": []}'],
+            id="fewer than it counts",
+        ),
+        pytest.param(
+            ['{"count": 1, "results": [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]}'], id="more"
+        ),
+        pytest.param(
+            [
+                '{"count": 2, "results": [{"id": "1", "name": "a"}]}',
+                '{"count": 2, "results": [{"id": "1", "name": "b"}]}',
+            ],
+            id="one twice",
+        ),
+    ],
+)
+async def test_whole_list_that_contradicts_itself_is_an_error(pages: list[str]) -> None:
+    async with scripted(*[(200, page) for page in pages] * 3) as (rafay, _):
+        with pytest.raises(MalformedAnswer, match="the list counts"):
+            await rafay.groups()
+
+
 async def test_list_that_keeps_changing_is_an_error_not_an_absence() -> None:
     pages = [
         (200, '{"count": 2, "results": [{"id": "1", "name": "a"}]}'),
