@@ -12,18 +12,17 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import activity
-from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionStatus,
-    WorkflowHistoryEventFilterType,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
 from activities.environment_updates import UNREADABLE_ERRORS
 from activities.parts.quantities import capacity_of
+from activities.run_inputs import start_input_of, start_of
 from activities.worker_versions import wanted_versions
 from clients.errors import ClientError
 from clients.host.models import NodeCapacity
@@ -45,7 +44,7 @@ from contracts.capacity.models import (
 from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
 from contracts.chart_values import compose_values
 from contracts.environment import Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW, EnvironmentStart
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
 from contracts.temporal.worker_versions import build_id_of
@@ -213,7 +212,7 @@ class CapacityAudit(CapacityActivities):
         """Return whether the capacity workflow's own run was started under a former key."""
         codec = self._temporal.data_converter.payload_codec
         try:
-            payloads = await _start_input_of(self._temporal, CAPACITY_ID)
+            payloads = await start_input_of(self._temporal, CAPACITY_ID)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False
@@ -241,7 +240,7 @@ class CapacityAudit(CapacityActivities):
             run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
             if run.status is not WorkflowExecutionStatus.RUNNING:
                 return None
-            start = await self._started_with(run)
+            start = await start_of(self._temporal, run)
             size = size_of(start.environment.template.size, compose_values(start.environment))
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
@@ -266,23 +265,6 @@ class CapacityAudit(CapacityActivities):
             claims=((environment.mark.life, to_epoch_seconds(run.start_time)),),
             asleep=bool(_is_asleep(run)),
         )
-
-    async def _started_with(self, run: WorkflowExecution) -> EnvironmentStart:
-        payloads = await _start_input_of(self._temporal, run.id, run.run_id)
-        if not payloads:
-            raise ValueError("it was started with nothing")
-        [start] = await run.data_converter.decode(payloads, [EnvironmentStart])
-        found: EnvironmentStart = start
-        return found
-
-
-async def _start_input_of(temporal: Client, workflow_id: str, run_id: str | None = None) -> Sequence[Payload]:
-    """Return the start input of a run, as Temporal stores it."""
-    events = temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events(
-        page_size=1, event_filter_type=WorkflowHistoryEventFilterType.ALL_EVENT, rpc_timeout=CALL_TIMEOUT
-    )
-    first = await anext(events)
-    return first.workflow_execution_started_event_attributes.input.payloads
 
 
 async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:

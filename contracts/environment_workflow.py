@@ -174,6 +174,7 @@ class SweepUpdateAnswer(Frozen):
 #: Activities may not import the workflow, so a test compares the names.
 ENVIRONMENT_WORKFLOW = "EnvironmentWorkflow"
 QUERY_DUE = "due"
+QUERY_STATUS = "status"
 UPDATE_WARN = "warn"
 UPDATE_EXPIRE = "expire"
 SIGNAL_RENEW = "renew"

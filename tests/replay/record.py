@@ -38,7 +38,17 @@ from contracts.leaver_rules import (
     LookInput,
     LookResult,
 )
-from starter.environments.teardown.forced_teardown import forced_start
+from contracts.lost_lives import forced_start
+from contracts.reconcile.models import (
+    Orphan,
+    ReconcileInput,
+    SettledLine,
+    SettleInput,
+    SettleResult,
+    Survey,
+    SurveyInput,
+    Verdict,
+)
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
@@ -57,6 +67,7 @@ from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
+from workflows.reconcile_sweep import ReconcileWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -328,6 +339,43 @@ def _leavers(*, missing: int, back: bool = False) -> LifePath:
     return path
 
 
+def _reconcile(*, orphans: int, dry_run: bool = False, confirmed: int = 0) -> LifePath:
+    """A reconcile sweep that finds so many orphans, of which a person has confirmed some."""
+
+    async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+        lives = [f"{number:020d}" for number in range(orphans)]
+
+        @activity.defn(name="reconcile.survey")
+        async def survey(input: SurveyInput) -> Survey:
+            found = [
+                Orphan(name="demo", life=life, verdict=Verdict.ADOPT, reason="", first_seen=input.now)
+                for life in lives
+            ]
+            return Survey(open=100, orphans=tuple(found))
+
+        @activity.defn(name="reconcile.settle")
+        async def settle(input: SettleInput) -> SettleResult:
+            return SettleResult(
+                lines=tuple(
+                    SettledLine(name=one.name, life=one.life, result="adopted", verdict=one.verdict)
+                    for one in input.orphans
+                )
+            )
+
+        queue = f"{bench.task_queue}-reconcile"
+        async with working(bench.client, queue, [survey, settle]):
+            handle = await bench.client.start_workflow(
+                ReconcileWorkflow.run,
+                ReconcileInput(dry_run=dry_run, confirmed=tuple(lives[:confirmed])),
+                id=name,
+                task_queue=queue,
+            )
+            await handle.result()
+        return handle
+
+    return path
+
+
 async def _access_fails(bench: Bench, name: str) -> Life:
     life = await bench.begin(a_start(name))
     await _ready(life)
@@ -564,6 +612,11 @@ PATHS: dict[str, LifePath] = {
     "leavers-one": _leavers(missing=1),
     "leavers-back": _leavers(missing=1, back=True),
     "leavers-braked": _leavers(missing=9),
+    "reconcile-none": _reconcile(orphans=0),
+    "reconcile-settled": _reconcile(orphans=2),
+    "reconcile-dry-run": _reconcile(orphans=2, dry_run=True),
+    "reconcile-braked": _reconcile(orphans=9),
+    "reconcile-confirmed": _reconcile(orphans=9, confirmed=3),
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
     "cancelled-before-the-first-step": _ends_without_steps(unknown=False),

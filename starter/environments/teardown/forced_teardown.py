@@ -12,9 +12,10 @@ import structlog
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from contracts.environment import EnvironmentStatus, Outcome, Phase, StepState, StepStatus
-from contracts.environment_workflow import CarriedState, EnvironmentStart, LifecycleTimeouts
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
+from contracts.lost_lives import forced_start
 from contracts.types.naming import is_name, workflow_id
 from starter.auth.policy import Principal, Role, Verb
 from starter.environments.access import EnvironmentAccess, EnvironmentNotFound
@@ -29,7 +30,6 @@ from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from starter.temporal.updates import Refused
 from worker.codec import DecodeError
 from worker.data_converter import converter_at
-from workflows.steps import steps_of
 
 _log = structlog.get_logger(__name__)
 
@@ -150,62 +150,6 @@ class ForcedTeardown:
         except CannotPlan as problem:
             raise _refused(str(problem)) from None
         return _Remains(plan.before, None, plan.requested_at, plan.message)
-
-
-def forced_start(
-    before: EnvironmentStart,
-    status: EnvironmentStatus | None,
-    actor: str,
-    *,
-    timeouts: LifecycleTimeouts,
-    requested_at: datetime,
-) -> EnvironmentStart:
-    """Build the start of a run that tears down the remains of the life that `before` started.
-
-    Args:
-        before: The start of the run that was closed from outside, or one made up for it.
-        status: The last known status of that life, if there is one.
-        actor: The person who forces the teardown.
-        timeouts: The timeouts of the new run.
-        requested_at: The latest time at which that life can have started; older resources are not its own.
-    """
-    environment = before.environment
-    known = status or (before.carried.status if before.carried else None)
-    if known is None:
-        known = EnvironmentStatus(
-            environment=environment,
-            phase=Phase.ORPHANED,
-            requested_at=requested_at,
-            expires_at=requested_at + environment.ttl,
-            steps=(),
-        )
-    steps = tuple(
-        StepStatus(step=step.name, system=step.system, state=StepState.DONE, note="may be there")
-        for step in steps_of(environment)
-    )
-    carried = known.model_copy(
-        update={
-            "phase": Phase.TEARING_DOWN,
-            "outcome": Outcome.DELETED,
-            "ended_at": None,
-            "steps": steps,
-            "receipts": {},
-            "problem": None,
-            "unfinished": (),
-            "next_pass_at": None,
-            "certificate": None,
-        }
-    )
-    return before.model_copy(
-        update={
-            # With its people and owner of then.
-            "environment": known.environment,
-            "timeouts": timeouts,
-            "carried": CarriedState(status=carried),
-            "forced_by": actor,
-            "people_are_checked": True,
-        }
-    )
 
 
 async def read_start(client: Client, run_id: str, name: str) -> EnvironmentStart:

@@ -7,21 +7,16 @@ record.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from contracts.environment import Environment, Spec
 from contracts.environment_workflow import EnvironmentStart
+from contracts.lost_lives import UNKNOWN, UNKNOWN_TTL, stand_in_template
 from contracts.notifications import LifeRecord
-from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
 from contracts.types.naming import LIFE_PATTERN, OwnerMark
 from starter.environments.teardown.leftover_search import FoundMarks, Marked
 from starter.installation_settings import InstallationConfig
 from starter.request_errors import FieldProblem, InvalidRequest
-
-#: The owner, team and template of a life that has no record.
-UNKNOWN = "unknown"
-#: The time to live is not used any more, because the life ends now.
-_UNKNOWN_TTL = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,8 @@ def plan_without_run(
             collaborators=record.collaborators if record else (),
             labels=record.labels if record else {},
         ),
-        template=_template(record),
-        ttl=_UNKNOWN_TTL,
+        template=stand_in_template(record.template if record else UNKNOWN),
+        ttl=UNKNOWN_TTL,
         host=host,
         has_identity_provider=installation.has_identity_provider,
     )
@@ -126,16 +121,3 @@ def _host_of(
     if len(installation.hosts) == 1:
         return next(iter(installation.hosts))
     raise CannotPlan(f"its host is not known: name one of {', '.join(sorted(installation.hosts))}")
-
-
-def _template(record: LifeRecord | None) -> Template:
-    """Return a template for the teardown, which uses only the rule for retained volumes: keep them."""
-    return Template(
-        name=record.template if record else UNKNOWN,
-        version=1,
-        description="Stands in for the template of a life that Temporal has forgotten.",
-        chart=Chart(version=UNKNOWN),
-        kubernetes="1.30",
-        size=MIN_SIZE,
-        ttl=TimeToLive(default=_UNKNOWN_TTL, maximum=_UNKNOWN_TTL),
-    )
