@@ -174,7 +174,7 @@ def worker(output: Output) -> None:
 
         async def prepare(client: Client) -> None:
             try:
-                await reconcile(client, settings.sweep)
+                await reconcile(client, settings.sweep, settings.reconcile)
                 await Reservations(client).ensure_started()
             except RPCError as error:
                 # Do not run without the schedule: no environment would ever end.

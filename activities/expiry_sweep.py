@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecution, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
 from activities.environment_updates import (
@@ -28,6 +27,7 @@ from activities.environment_updates import (
     FailureKind,
     describe_failure,
 )
+from activities.freeze_state import freeze_reason
 from contracts.activities import ExpirySweepActivities
 from contracts.environment_workflow import (
     QUERY_DUE,
@@ -41,7 +41,6 @@ from contracts.errors import ErrorType
 from contracts.expiry import Due, DueKind
 from contracts.expiry_sweep import (
     SWEEP_ACTOR,
-    SWEEP_SCHEDULE,
     SweepLine,
     SweepOutcome,
     SweepPassInput,
@@ -97,7 +96,7 @@ class ExpirySweep(ExpirySweepActivities):
         turns = itertools.count(result.ended.count)
         while True:
             activity_context.raise_if_stopping()
-            frozen = await self._frozen()
+            frozen = await freeze_reason(self._temporal)
             pages = self._temporal.list_workflows(
                 query, page_size=input.sweep.page_size, next_page_token=token, rpc_timeout=CALL_TIMEOUT
             )
@@ -120,22 +119,6 @@ class ExpirySweep(ExpirySweepActivities):
             activity_context.save_checkpoint(
                 _Checkpoint(token=base64.b64encode(token).decode(), result=result).model_dump_json()
             )
-
-    async def _frozen(self) -> str:
-        """Return who has frozen all ends and why, or "".
-
-        The ends are frozen when the schedule of the sweep is paused.
-        """
-        try:
-            schedule = await self._temporal.get_schedule_handle(SWEEP_SCHEDULE).describe(
-                rpc_timeout=CALL_TIMEOUT
-            )
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return ""
-            raise
-        state = schedule.schedule.state
-        return (state.note or "the schedule is paused") if state.paused else ""
 
 
 class _Page:

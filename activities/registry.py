@@ -14,6 +14,8 @@ from activities.leaver_sweep import LeaverSweep
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
+from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.sweep import ReconcileSweep
 from activities.sleep import Sleep
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
@@ -37,6 +39,17 @@ from contracts.activities import (
     step_activity_name,
 )
 from contracts.environment import Receipt, StepName
+from contracts.environment_workflow import LifecycleTimeouts
+from contracts.types.naming import Prefix
+
+
+@dataclass(frozen=True)
+class InstallationSettings:
+    """What the reconcile sweep knows its own resources by, and the timeouts of the runs that it starts."""
+
+    id: str = ""
+    prefix: Prefix = "mrg"
+    timeouts: LifecycleTimeouts = field(default_factory=LifecycleTimeouts)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Clients:
     channels: NotificationChannels = field(default_factory=NotificationChannels)
     sinks: AuditLogSinks = field(default_factory=AuditLogSinks)
     admission: CapacitySettings = field(default_factory=CapacitySettings)
+    installation: InstallationSettings = field(default_factory=InstallationSettings)
 
 
 def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
@@ -76,6 +90,12 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     access = AccessChange(rafay, directory, hosts)
     sleep = Sleep(hosts)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
+    installation = clients.installation
+    reconcile = ReconcileSweep(
+        temporal,
+        MarkedSystems(installation.id, installation.prefix, rafay, directory, hosts),
+        installation.timeouts,
+    )
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
         PeopleCheck(rafay, directory).check,
@@ -90,6 +110,8 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         WakeAdmission(temporal, clients.admission).admit,
         sleep.pause,
         sleep.resume,
+        reconcile.survey,
+        reconcile.settle,
     ]
 
 

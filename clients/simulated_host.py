@@ -29,7 +29,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
-from clients.host.pause import pause_patch, resume_patch
+from clients.host.pause import is_paused, pause_patch, resume_patch
 from clients.transport.http import Answer, HttpSystem, bearer_headers
 from clients.virtual_cluster import VirtualClusterApi
 
@@ -225,6 +225,13 @@ class SimulatedHost:
         """Scale the StatefulSet to the size before the pause."""
         done = await self._scale(namespace, name, f"resume release {name}", resume_patch)
         return "" if done else f"StatefulSet {name} to settle"
+
+    async def is_paused(self, namespace: str, name: str) -> bool:
+        """Return whether the StatefulSet is paused."""
+        path = _path(namespace, "statefulsets", name)
+        operation = f"read whether release {name} is paused"
+        controller: dict[str, Any] = await self._ask(_OBJECT, "GET", path, operation)
+        return is_paused(controller)
 
     async def _scale(
         self,

@@ -19,13 +19,19 @@ from contracts.environment import Environment, Receipt, StepName
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.notifications import LifeRecord, Notification
+from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
 from contracts.types.models import Frozen
 
 
 class EnsureInput(Frozen):
-    """The input of ensure: the environment for which the step creates its part."""
+    """The input of ensure: the environment for which the step creates its part.
+
+    `request_id` and `requested_at` are for the mark of its life; the sender may leave them out.
+    """
 
     environment: Environment
+    request_id: str = ""
+    requested_at: datetime | None = None
 
 
 class RemoveInput(Frozen):
@@ -221,6 +227,23 @@ class CapacityActivities(ABC):
         """Return how the reservations differ from the open environments, and what the hosts have.
 
         Changes nothing.
+        """
+
+
+class ReconcileActivities(ABC):
+    """The work of the reconcile sweep."""
+
+    @activity.defn(name="reconcile.survey")
+    @abstractmethod
+    async def survey(self, input: SurveyInput) -> Survey:
+        """Return what bears our marks and belongs to no open environment. Changes nothing."""
+
+    @activity.defn(name="reconcile.settle")
+    @abstractmethod
+    async def settle(self, input: SettleInput) -> SettleResult:
+        """Adopt or undo each orphan, if another look gives the same verdict.
+
+        Repeating it starts nothing twice.
         """
 
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from contracts.environment import (
+    MADE_PHASES,
     AuditLogEntry,
     Environment,
     EnvironmentStatus,
     Outcome,
     Phase,
+    SleepStatus,
     Spec,
     StepName,
     StepState,
@@ -135,8 +137,9 @@ def adoption_start(
     timeouts: LifecycleTimeouts,
     requested_at: datetime,
     now: datetime,
+    is_asleep: bool = False,
 ) -> EnvironmentStart:
-    """Build the start of a run in which a life that is complete continues as ready.
+    """Build the start of a run in which a life that is complete continues as ready, or asleep.
 
     Args:
         before: The start of the run that is lost, or one made from its life mark.
@@ -145,26 +148,28 @@ def adoption_start(
         timeouts: The timeouts of the new run.
         requested_at: When the life was requested.
         now: The time of the adoption.
+        is_asleep: Whether its vCluster is paused, where its last status does not say so.
     """
     environment = before.environment
     known = status or EnvironmentStatus(
         environment=environment,
-        phase=Phase.READY,
+        phase=Phase.ASLEEP if is_asleep else Phase.READY,
         requested_at=requested_at,
         expires_at=requested_at + environment.ttl,
         steps=(),
+        sleep=SleepStatus(actor=actor, asleep_at=now) if is_asleep else None,
         audit_log=(AuditLogEntry(at=requested_at, actor=environment.owner, action="asked for it"),),
     )
-    has_steps = known.phase is Phase.READY and known.steps
+    was_made = known.phase in MADE_PHASES
     entry = AuditLogEntry(at=now, actor=actor, action="adopted it", result="its own workflow was lost")
     carried = known.model_copy(
         update={
-            "phase": Phase.READY,
+            "phase": known.phase if was_made else Phase.READY,
             "outcome": None,
             "usable_at": known.usable_at or now,
             "ready_at": known.ready_at or now,
             "ended_at": None,
-            "steps": known.steps if has_steps else done_steps(environment, ""),
+            "steps": known.steps if was_made and known.steps else done_steps(environment, ""),
             "problem": None,
             "unfinished": (),
             "next_pass_at": None,

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from activities.capacity_audit import CapacitySettings
-from activities.registry import Clients
+from activities.registry import Clients, InstallationSettings
 from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host
 from clients.identity import entra, keycloak, okta
@@ -76,6 +76,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 {name: share.limits for name, share in settings.quotas.teams.items()},
                 settings.quotas.person.limits,
             ),
+            InstallationSettings(settings.installation, settings.prefix, settings.lifecycle_timeouts),
         )
 
 

@@ -4,5 +4,12 @@ from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.expiry_sweep import ExpirySweepWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
+from workflows.reconcile_sweep import ReconcileWorkflow
 
-WORKFLOWS = [CapacityWorkflow, EnvironmentWorkflow, ExpirySweepWorkflow, LeaverSweepWorkflow]
+WORKFLOWS = [
+    CapacityWorkflow,
+    EnvironmentWorkflow,
+    ExpirySweepWorkflow,
+    LeaverSweepWorkflow,
+    ReconcileWorkflow,
+]

@@ -48,6 +48,7 @@ class StepExecutor:
         #: For the steps that need no values: a template's values may be large, and a history holds each
         #: argument.
         self._without_values = start.environment.without_values
+        self._request_id = start.request_id
         self._timeouts = start.timeouts
         self._steps = steps
         self._life_started_at = life_started_at
@@ -74,7 +75,9 @@ class StepExecutor:
         return await self._execute(
             step,
             StepActivities.ensure,
-            EnsureInput(environment=environment),
+            EnsureInput(
+                environment=environment, request_id=self._request_id, requested_at=self._life_started_at
+            ),
             Receipt,
             task_queue=None,
             attempt=step.attempt_timeout,

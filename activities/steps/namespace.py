@@ -34,8 +34,9 @@ from contracts.activities import (
 )
 from contracts.chart_values import compose_values
 from contracts.environment import Receipt, System
+from contracts.reconcile.life_mark import LifeMark
 from contracts.template import RetainedVolumes
-from contracts.types.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_OWNER
+from contracts.types.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_LIFE, ANNOTATION_OWNER
 
 #: How long objects may take to terminate before their namespace is deleted anyway: longer than the time after
 #: which they are deleted by force.
@@ -64,7 +65,11 @@ class NamespaceStep(StepActivities):
         host_manifests = [marked(each, environment.mark) for each in await host.host_manifests(name, name)]
         networks = await host.networks()
         objects = [*host_manifests, *namespace_policies(environment, values, networks, host_manifests)]
-        annotations = {ANNOTATION_OWNER: mark.text, ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes)}
+        annotations = {
+            ANNOTATION_OWNER: mark.text,
+            ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes),
+            **_life_annotation(input),
+        }
         try:
             namespace = await host.create_namespace(
                 name, {**mark.labels, **pod_security(environment)}, annotations
@@ -104,6 +109,16 @@ class NamespaceStep(StepActivities):
         name, mark = input.environment.derived_name, input.environment.mark
         namespace = await host_of(self._hosts, input.environment).get_namespace(name)
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
+
+
+def _life_annotation(input: EnsureInput) -> dict[str, str]:
+    """Return the annotation from which a new run can continue this life."""
+    if input.requested_at is None:
+        return {}
+    life_mark = LifeMark(
+        request_id=input.request_id, environment=input.environment, requested_at=input.requested_at
+    )
+    return {ANNOTATION_LIFE: life_mark.text} if life_mark.text else {}
 
 
 async def _still_running(forced: ForcedDeletion) -> str:

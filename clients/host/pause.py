@@ -38,6 +38,11 @@ def resume_patch(controller: Object) -> dict[str, Any] | None:
     return _patch(controller, size, dict.fromkeys((PAUSED, PAUSED_REPLICAS, PAUSED_DATE)))
 
 
+def is_paused(controller: Object) -> bool:
+    """Return whether the controller is paused."""
+    return _annotations(controller).get(PAUSED) == "true"
+
+
 def _patch(controller: Object, replicas: int, annotations: Mapping[str, str | None]) -> dict[str, Any]:
     # With its version: a patch that was sent before a later one and arrives after it changes nothing.
     version = {"resourceVersion": (controller.get("metadata") or {}).get("resourceVersion")}

@@ -261,6 +261,14 @@ class Host(Protocol):
         """
         ...
 
+    async def is_paused(self, namespace: str, name: str) -> bool:
+        """Return whether the vCluster is paused.
+
+        Raises:
+            NotFound: there is no such vCluster.
+        """
+        ...
+
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status; its pods may end a little later, its volumes stay."""
         ...

@@ -184,6 +184,10 @@ class KubernetesHost:
         """Start a paused vCluster again; return what this waits for, "" once it is done."""
         return await self._pause.resume(namespace, name)
 
+    async def is_paused(self, namespace: str, name: str) -> bool:
+        """Return whether the vCluster is paused."""
+        return await self._pause.is_paused(namespace, name)
+
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""
         await self._releases.uninstall(namespace, name)

@@ -74,6 +74,14 @@ SWEPT = Metric(
     ("outcome",),
 )
 LEAVER_SWEEPS = Metric("moorage_leaver_sweeps_total", "Leaver sweeps that are over.", ("result",))
+RECONCILE_SWEEPS = Metric(
+    "moorage_reconcile_sweeps_total", "Reconcile sweeps that are over, without dry runs.", ("result",)
+)
+RECONCILED = Metric(
+    "moorage_reconciled_total",
+    "Lives without an open environment that a reconcile sweep has adopted or started to undo.",
+    ("verdict",),
+)
 
 # --- of activities and clients -------------------------------------------------------------------------
 

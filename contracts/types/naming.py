@@ -22,6 +22,8 @@ LABEL_NAME = "moorage.dev/name"
 LABEL_LIFE = "moorage.dev/life"
 #: The annotation that contains the owner mark as text, on resources that can have annotations.
 ANNOTATION_OWNER = "moorage.dev/owner"
+#: The annotation of a namespace with what a run needs to continue its life; see `contracts.reconcile`.
+ANNOTATION_LIFE = "moorage.dev/life"
 #: The annotation of a namespace with the addresses of its host: a policy forbids endpoints with them.
 ANNOTATION_HOST_NETWORKS = "moorage.dev/host-networks"
 

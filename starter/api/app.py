@@ -26,6 +26,7 @@ from starter.api.routes import (
     expiry,
     kubeconfig,
     membership,
+    reconcile,
     sign_in,
     sleep,
     templates,
@@ -62,6 +63,7 @@ from starter.environments.teardown.leftover_search import MarkSearch
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
+from starter.expiry.reconcile import ReconcileSweeps
 from starter.expiry.sweeps import Sweeps
 from starter.http_server.body_limit import BodyLimit
 from starter.installation_settings import InstallationConfig
@@ -162,6 +164,7 @@ def create_app(
         kubeconfig,
         credentials,
         expiry,
+        reconcile,
         capacity,
         sign_in,
     )
@@ -237,6 +240,7 @@ def _add_services(
     state.requests_check = RequestsCheck(service, directory)
     state.preview = RequestPreview(service, placement, chart_check, reader)
     state.preview_throttle = Throttle(environments.PREVIEWS_BURST, environments.PREVIEWS_PER_SECOND)
+    state.reconcile = ReconcileSweeps(client, settings.reconcile)
     state.reservations = reservations
     state.service = service
     records_file = settings.audit_log.file

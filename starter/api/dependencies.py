@@ -35,6 +35,7 @@ from starter.environments.teardown.forced_teardown import ForcedTeardown
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
+from starter.expiry.reconcile import ReconcileSweeps
 from starter.expiry.sweeps import Sweeps
 from starter.installation_settings import InstallationConfig
 from starter.monitoring.warnings import Attention
@@ -94,6 +95,7 @@ MembershipDep = Annotated[EnvironmentMembership, Depends(_from_state("membership
 PlacementDep = Annotated[PlacementAdvisor, Depends(_from_state("placement"))]
 PreviewDep = Annotated[RequestPreview, Depends(_from_state("preview"))]
 PreviewThrottleDep = Annotated[Throttle, Depends(_from_state("preview_throttle"))]
+ReconcileDep = Annotated[ReconcileSweeps, Depends(_from_state("reconcile"))]
 ReaderDep = Annotated[EnvironmentReader, Depends(_from_state("reader"))]
 RequestsCheckDep = Annotated[RequestsCheck, Depends(_from_state("requests_check"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]

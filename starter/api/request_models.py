@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from contracts.credentials import PEOPLE_GROUP
+from contracts.reconcile.models import MAX_ORPHANS
 from contracts.types.models import Printable
+from contracts.types.naming import LIFE_PATTERN
 from starter.environments.credentials.certificate_request import MAX_REQUEST
 from starter.environments.requests.planning import RequestedEnvironment
 
@@ -130,6 +132,17 @@ class TransferRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: Printable = Field(min_length=1, max_length=254, description="an e-mail address")
+
+
+class ReconcileRequest(BaseModel):
+    """A reconcile sweep. `confirmed` are lives that the platform team lets it adopt or undo."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: bool = Field(default=False, description="say what would be done and why, and do nothing")
+    confirmed: list[Annotated[str, StringConstraints(pattern=LIFE_PATTERN)]] = Field(
+        default=[], max_length=MAX_ORPHANS, description="their lives, as the last sweep has named them"
+    )
 
 
 class LeaversRequest(BaseModel):

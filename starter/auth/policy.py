@@ -48,6 +48,7 @@ class GlobalVerb(StrEnum):
     """An action on the whole installation through the API."""
 
     LEAVERS = "leavers"
+    RECONCILE = "reconcile"
     FREEZE = "freeze"
     THAW = "thaw"
     SWEEP = "sweep"

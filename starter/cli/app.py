@@ -85,6 +85,12 @@ API_COMMANDS = (
     CommandEntry(
         "leavers", f"{_COMMANDS}.expiry:leavers", "Show and confirm who has left.", _PLATFORM_SECTION
     ),
+    CommandEntry(
+        "reconcile",
+        f"{_COMMANDS}.reconcile:reconcile",
+        "Adopt or undo what no environment owns.",
+        _PLATFORM_SECTION,
+    ),
     CommandEntry("sweep", f"{_COMMANDS}.expiry:sweep", "Run the expiry sweep now.", _PLATFORM_SECTION),
 )
 

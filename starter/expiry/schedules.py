@@ -27,13 +27,25 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
 from contracts.leaver_rules import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
+from contracts.reconcile.models import (
+    RECONCILE_SCHEDULE,
+    RECONCILE_SCHEDULED,
+    RECONCILE_WORKFLOW,
+    ReconcileInput,
+)
 from worker.data_converter import converter_at
 from worker.settings.groups.expiry import Sweep
+from worker.settings.groups.reconcile import Reconcile
 from workflows.expiry_sweep import ExpirySweepWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
+from workflows.reconcile_sweep import ReconcileWorkflow
 
 #: Timeout of one call to Temporal about a schedule.
 CALL_TIMEOUT = timedelta(seconds=10)
+_DEFAULT = Reconcile()
+
+_InputType = type[SweepInput] | type[LeaverSweepInput] | type[ReconcileInput]
+_INPUTS: Mapping[str, _InputType] = {LEAVER_WORKFLOW: LeaverSweepInput, RECONCILE_WORKFLOW: ReconcileInput}
 
 
 def sweep_input(settings: Sweep, *, dry_run: bool = False, by: str = "") -> SweepInput:
@@ -58,7 +70,21 @@ def leaver_input(settings: Sweep, *, confirmed: tuple[str, ...] = (), by: str = 
     )
 
 
-def schedules(settings: Sweep) -> Mapping[str, Schedule]:
+def reconcile_input(
+    settings: Reconcile, *, dry_run: bool = False, confirmed: tuple[str, ...] = (), by: str = ""
+) -> ReconcileInput:
+    """Build the input of a reconcile sweep, for the schedule and for sweeps on request."""
+    return ReconcileInput(
+        dry_run=dry_run,
+        confirmed=confirmed,
+        requested_by=by,
+        grace=settings.grace,
+        limit=settings.limit,
+        limit_percent=settings.limit_percent,
+    )
+
+
+def schedules(settings: Sweep, reconciling: Reconcile = _DEFAULT) -> Mapping[str, Schedule]:
     """Return every schedule that must exist, by id."""
     return {
         SWEEP_SCHEDULE: Schedule(
@@ -97,6 +123,21 @@ def schedules(settings: Sweep) -> Mapping[str, Schedule]:
                 overlap=ScheduleOverlapPolicy.SKIP, catchup_window=settings.catch_up, pause_on_failure=False
             ),
         ),
+        RECONCILE_SCHEDULE: Schedule(
+            action=ScheduleActionStartWorkflow(
+                ReconcileWorkflow.run,
+                reconcile_input(reconciling),
+                id=RECONCILE_SCHEDULED,
+                task_queue=TASK_QUEUE,
+                static_summary="adopts or undoes what no open environment owns",
+            ),
+            spec=ScheduleSpec(
+                intervals=[ScheduleIntervalSpec(every=reconciling.interval)], jitter=settings.jitter
+            ),
+            policy=SchedulePolicy(
+                overlap=ScheduleOverlapPolicy.SKIP, catchup_window=settings.catch_up, pause_on_failure=False
+            ),
+        ),
     }
 
 
@@ -108,9 +149,11 @@ class Difference(StrEnum):
     FORMER = "does not belong to Moorage any more"
 
 
-async def differences(client: Client, settings: Sweep) -> Mapping[str, Difference]:
+async def differences(
+    client: Client, settings: Sweep, reconciling: Reconcile = _DEFAULT
+) -> Mapping[str, Difference]:
     """Return what `reconcile` would change, by id; a paused schedule is not a difference."""
-    wanted = schedules(settings)
+    wanted = schedules(settings, reconciling)
     found = {}
     for id, schedule in wanted.items():
         try:
@@ -136,13 +179,16 @@ async def _defined_parts(client: Client, schedule: Schedule) -> tuple[object, ..
     how = (policy.overlap, policy.catchup_window, policy.pause_on_failure)
     if not isinstance(action, ScheduleActionStartWorkflow):
         return (when, how, "starts no workflow")
-    kind = LeaverSweepInput if action.workflow == LEAVER_WORKFLOW else SweepInput
+    kind = _INPUTS.get(action.workflow, SweepInput)
     given = [await _decode(client, action.id, one, kind) for one in action.args]
     return (when, how, action.workflow, action.id, action.task_queue, given)
 
 
 async def _decode(
-    client: Client, id: str, argument: object, kind: type[SweepInput] | type[LeaverSweepInput]
+    client: Client,
+    id: str,
+    argument: object,
+    kind: _InputType,
 ) -> object:
     """Return the decoded value of an argument of a schedule's action.
 
@@ -162,9 +208,9 @@ async def _find_former(client: Client, wanted: Mapping[str, Schedule]) -> list[s
     return [one.id async for one in found if one.id.startswith(SCHEDULE_PREFIX) and one.id not in wanted]
 
 
-async def reconcile(client: Client, settings: Sweep) -> None:
+async def reconcile(client: Client, settings: Sweep, reconciling: Reconcile = _DEFAULT) -> None:
     """Create missing schedules, update different ones, and delete those of ours not required."""
-    wanted = schedules(settings)
+    wanted = schedules(settings, reconciling)
     for id, schedule in wanted.items():
         await create_or_update(client, id, schedule)
     for id in await _find_former(client, wanted):

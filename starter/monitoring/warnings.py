@@ -20,6 +20,7 @@ from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
+from contracts.reconcile.models import RECONCILE_DRY_RUN, RECONCILE_WORKFLOW, ReconcileResult
 from contracts.temporal import search_attributes
 from contracts.types.durations import format_duration
 from contracts.types.models import Frozen
@@ -210,6 +211,27 @@ async def waiting_leavers(client: Client) -> tuple[str, ...]:
     return ()
 
 
+async def waiting_reconcile(client: Client) -> tuple[str, ...]:
+    """Return a warning if the last reconcile sweep has stopped itself, or could not look.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
+    query = f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed'"
+    query += f" AND WorkflowId != '{RECONCILE_DRY_RUN}'"
+    async for run in client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
+        handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=ReconcileResult)
+        try:
+            last = await handle.result(rpc_timeout=CALL_TIMEOUT)
+        except DecodeError:
+            return ()  # `moorage reconcile` reports that the key is missing
+        if last.problem:
+            return ("The reconcile sweep could not look: moorage reconcile --dry-run shows why.",)
+        if last.brake:
+            return (f"The reconcile sweep waits for a person, because {last.brake}: see moorage reconcile.",)
+    return ()
+
+
 async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings:
     """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
@@ -217,7 +239,7 @@ async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings
         workers=await find_unpolled_queues(client),
         sweep=await overdue_sweep(client, settings),
         environments=environments,
-        leavers=await waiting_leavers(client),
+        leavers=(*await waiting_leavers(client), *await waiting_reconcile(client)),
         named=named,
     )
 

@@ -27,6 +27,7 @@ from starter.setup.search_attributes import find_unindexed, has_worker, index_ag
 from worker.codec import EncryptionCodec
 from worker.connection import address, connect, namespace_name, search_attributes_of
 from worker.settings.groups.expiry import Sweep
+from worker.settings.groups.reconcile import Reconcile
 
 SYSTEM = "Temporal"
 #: Retention of closed runs in a namespace that setup creates: a month, so that a failure can still be
@@ -45,6 +46,7 @@ class Temporal:
 
     converter: DataConverter
     sweep: Sweep
+    reconcile: Reconcile = field(default_factory=Reconcile)
     _client: Client | None = field(default=None, init=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -288,7 +290,7 @@ class Temporal:
 
     async def _schedules(self) -> Found:
         client = await self.client()
-        found = await differences(client, self.sweep)
+        found = await differences(client, self.sweep, self.reconcile)
         if found:
             detail = "; ".join(f"{id} {difference}" for id, difference in found.items())
             new = all(difference is Difference.MISSING for difference in found.values())
@@ -305,8 +307,8 @@ class Temporal:
 
     async def _reconcile(self) -> str:
         client = await self.client()
-        found = await differences(client, self.sweep)
-        await reconcile(client, self.sweep)
+        found = await differences(client, self.sweep, self.reconcile)
+        await reconcile(client, self.sweep, self.reconcile)
         verbs = {
             Difference.MISSING: "made",
             Difference.OTHER: "corrected",

@@ -14,12 +14,14 @@ from pydantic import BaseModel
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.leaver_rules import LeaverLine, LeaverSweepResult
+from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
 from starter.cli.client import views
 from starter.environments import schemas
 from starter.expiry.leavers import LeaversView
+from starter.expiry.reconcile import ReconcileView
 from starter.expiry.sweeps import SweepView
 from starter.placement import schemas as capacity
 from tests.support.client_views import VIEWS, client_view
@@ -33,6 +35,7 @@ MODELS: dict[str, Any] = {
         *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
+        ReconcileView, ReconcileResult, Orphan, SettledLine,
         Extension, Parameter, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
@@ -45,6 +48,8 @@ READ_AS: dict[Any, Any] = {
     ("Done", "kind"): str,
     ("CallerView", "role"): str,
     ("Parameter", "type"): str,
+    ("Orphan", "verdict"): str,
+    ("SettledLine", "verdict"): str | None,
 }
 
 

@@ -122,7 +122,10 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
     there = {family.name + ("_total" if family.type == "counter" else "") for family in served.ours}
     rare = {name for name, row in documented().items() if row.is_rare}
     assert there | rare >= set(documented())
-    assert rare == {"moorage_payloads_refused_total", "moorage_leaver_sweeps_total"}
+    assert rare == {
+        *("moorage_payloads_refused_total", "moorage_leaver_sweeps_total"),
+        *("moorage_reconcile_sweeps_total", "moorage_reconciled_total"),
+    }
     assert not served.samples("moorage_payloads_refused_total"), "all payloads are ours"
 
 

@@ -84,7 +84,11 @@ def temporal_command() -> tuple[str, ...]:
 
 
 def hurried(**changes: Any) -> Options:
-    """Options of a stack for tests: quick hosts, short waits, four people with tokens; with `changes`."""
+    """Options of a stack for tests: quick hosts, short waits, four people with tokens; with `changes`.
+
+    No reconcile sweep is scheduled there: it would adopt what other tests leave without a workflow.
+    """
+    environment = {"MOORAGE_RECONCILE__INTERVAL": "10000d", **changes.pop("environment", {})}
     options = Options(
         # The Web UI that it is for is not looked at: a process less for every stack.
         parts=frozenset(Part) - {Part.CODEC_SERVER},
@@ -94,5 +98,6 @@ def hurried(**changes: Any) -> Options:
         stand_ins={Part.HOST: {"start_seconds": 0.3, "stop_seconds": 0.1}},
         temporal_command=temporal_command(),
         background_niceness=0,  # the tests wait for the worker
+        environment=environment,
     )
     return dataclasses.replace(options, **changes)

@@ -28,6 +28,7 @@ from worker.settings.groups.expiry import AuditLogSettings, Notices, Sweep
 from worker.settings.groups.hosts import HostCluster
 from worker.settings.groups.identity import IdentityProvider, SignIn
 from worker.settings.groups.process import Log, WorkerProcess
+from worker.settings.groups.reconcile import Reconcile
 from worker.settings.groups.temporal import TemporalPages
 from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN, LifecycleTimeoutSettings
 from worker.settings.types import (
@@ -71,6 +72,7 @@ class Settings(Group):
     temporal: TemporalPages = TemporalPages()
     worker: WorkerProcess = WorkerProcess()
     sweep: Sweep = Sweep()
+    reconcile: Reconcile = Reconcile()
     notices: Notices = Notices()
     audit_log: AuditLogSettings = AuditLogSettings()
     log: Log = Log()

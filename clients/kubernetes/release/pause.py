@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 
 from clients.errors import NotFound, ServerFailed
-from clients.host.pause import Object, pause_patch, resume_patch
+from clients.host.pause import Object, is_paused, pause_patch, resume_patch
 from clients.kubernetes.api.client import MERGE, KubernetesApi
 from clients.kubernetes.api.kinds import DEPLOYMENT, POD, STATEFUL_SET, Kind
 from clients.kubernetes.namespace.inventory import SYNCED_BY
@@ -47,6 +47,11 @@ class ReleasePause:
             if patch and not await self._patched(kind, namespace, each, patch, operation):
                 return f"{kind.name} {each['metadata']['name']} to settle"
         return ""
+
+    async def is_paused(self, namespace: str, name: str) -> bool:
+        """Return whether the vCluster is paused."""
+        found = await self._controllers(namespace, name, f"read whether release {name} is paused")
+        return any(is_paused(each) for _, each in found)
 
     async def _controllers(self, namespace: str, name: str, operation: str) -> list[tuple[Kind, Object]]:
         found = [

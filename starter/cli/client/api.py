@@ -24,7 +24,7 @@ from starter.cli.client.response_errors import (
     redirect_failure,
 )
 from starter.cli.client.single_call import ACCEPT, RawAnswer
-from starter.cli.client.sweep_views import LeaversView, SweepView
+from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (
     CallerView,
@@ -81,6 +81,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     (".*", "freeze", FreezeAnswer),
     (".*", "sweeps(/.*)?", SweepView),
     (".*", "leavers(/.*)?", LeaversView),
+    (".*", "reconcile(/.*)?", ReconcileView),
     ("GET", "capacity", CapacityView),
     ("GET", "sign-in", SignInOptions),
     ("GET", "whoami", CallerView),

@@ -66,6 +66,55 @@ class LeaversView(View, frozen=True, kw_only=True):
     message: str
 
 
+class Orphan(View, frozen=True, kw_only=True):
+    """A life that no open environment owns, and what is to become of it."""
+
+    name: str
+    life: str
+    owner: str = ""
+    found: tuple[str, ...] = ()
+    verdict: str
+    reason: str
+    first_seen: datetime
+
+
+class SettledLine(View, frozen=True, kw_only=True):
+    """One orphan, and what a reconcile sweep did about it."""
+
+    name: str
+    life: str
+    result: str
+    verdict: str | None = None
+    failed: bool = False
+
+
+class ReconcileResult(View, frozen=True, kw_only=True):
+    """What a reconcile sweep found and did."""
+
+    now: datetime
+    dry_run: bool = False
+    open: int = 0
+    orphans: tuple[Orphan, ...] = ()
+    more: int = 0
+    skipped: tuple[str, ...] = ()
+    frozen: str = ""
+    due: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    brake: str = ""
+    problem: str = ""
+    lines: tuple[SettledLine, ...] = ()
+
+
+class ReconcileView(View, frozen=True, kw_only=True):
+    """A reconcile sweep."""
+
+    id: str = ""
+    dry_run: bool = False
+    over: bool
+    result: ReconcileResult | None = None
+    message: str
+
+
 class SweepView(View, frozen=True, kw_only=True):
     """A sweep on request."""
 

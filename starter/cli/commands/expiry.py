@@ -108,7 +108,7 @@ def sweep(ctx: click.Context, dry_run: bool, output: Output) -> None:
     """
     with api_session(ctx, output) as api:
         query = {"dry_run": dry_run}
-        answer = _wait_until_over(api, "sweeps", api.call("POST", "sweeps", query=query), query=query)
+        answer = wait_until_over(api, "sweeps", api.call("POST", "sweeps", query=query), query=query)
         if output is Output.JSON:
             print_json(answer)
         view = parse(answer, SweepView)
@@ -150,7 +150,7 @@ def leavers(ctx: click.Context, now: bool, confirms: bool, yes: bool, output: Ou
             confirm(f"End the access of {whose}?", yes=yes, refused="no access was ended")
         if now or confirms:
             started = api.call("POST", "leavers", body={"confirmed": waiting if confirms else []})
-            answer = _wait_until_over(api, "leavers", started)
+            answer = wait_until_over(api, "leavers", started)
         view = parse(answer, LeaversView)
         if output is Output.JSON:
             print_json(answer)
@@ -162,7 +162,7 @@ def leavers(ctx: click.Context, now: bool, confirms: bool, yes: bool, output: Ou
             raise CliError(Code.FAILED, "not everything was done; the next sweep tries again")
 
 
-def _wait_until_over(
+def wait_until_over(
     api: "Api", path: str, answer: dict[str, Any], *, query: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the answer about the started sweep once it is over; the API waits with each answer."""

@@ -9,7 +9,7 @@ from contracts.phases import SLEEP_PHASES, Phase, StepState
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
-from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
+from starter.cli.client.sweep_views import LeaversView, OutcomeCount, ReconcileView, SweepView
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
@@ -293,6 +293,38 @@ def print_leavers(view: LeaversView) -> None:
         print_line(f"  waits: {person}")
     if result.waiting:
         print_note("If they have left:  moorage leavers --confirm")
+
+
+def print_reconcile(view: ReconcileView) -> None:
+    """Print what a reconcile sweep found and did."""
+    result = view.result
+    print_line(view.message + (f" ({local_time(result.now)})" if result else ""))
+    if result is None:
+        return
+    for system in result.skipped:
+        print_line(f"  skipped: {system}")
+    if result.frozen:
+        print_line(f"  nothing is undone: all ends are frozen: {result.frozen}")
+    done = {line.life: line for line in result.lines}
+    for one in result.orphans:
+        if one.life in done:
+            what = done[one.life].result
+        elif one.verdict == "look":
+            what = "left alone; a person has to look"
+        elif one.life in result.waiting:
+            what = f"waits for a person, to {one.verdict}"
+        elif one.life in result.due:
+            what = one.verdict
+        else:
+            what = f"seen since {local_time(one.first_seen)}; {one.verdict} later"
+        whose = f" of {one.owner}" if one.owner else ""
+        print_line(f"  {one.name:<30}  life {one.life}{whose}")
+        print_line(f"    {what}: {one.reason}")
+        print_line(f"    {', '.join(one.found)}")
+    if result.more:
+        print_line(f"  and {result.more} more, for the next sweep")
+    if result.waiting:
+        print_note("If that is right:  moorage reconcile --confirm")
 
 
 def _end(view: EnvironmentView) -> str:

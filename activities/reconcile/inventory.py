@@ -1,0 +1,158 @@
+"""Finds what bears our marks: lists of whole systems, and a close look at one life. It only reads.
+
+A list that is short or contradicts itself raises an error of `clients.errors`: a system that tells half is
+never taken for one that has no more.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from activities.parts.host_lookup import is_own_namespace, namespace_mark
+from clients.errors import ClientError, NotFound
+from clients.host.models import Namespace, ReleaseStatus
+from clients.host.protocol import Host
+from clients.identity.protocol import IdentityProvider
+from clients.rafay import Rafay
+from contracts.environment import System
+from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.rules import Findings
+from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_OWNER, LABEL_INSTALLATION, OwnerMark, Prefix
+
+#: All pages of one system's list: thousands of entries take seconds.
+LIST_TIMEOUT = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The lives that have left something anywhere, and a reason for each system that was skipped."""
+
+    marks: tuple[OwnerMark, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MarkedSystems:
+    """The systems of one installation."""
+
+    installation: str
+    prefix: Prefix
+    rafay: Rafay
+    directory: IdentityProvider | None
+    hosts: Mapping[str, Host]
+
+    def derived_name(self, mark: OwnerMark) -> str:
+        """Return the name of everything of this environment."""
+        return f"{self.prefix}-{mark.name}"
+
+    async def list_all(self) -> Inventory:
+        """Return every life whose marks are on something with its derived name."""
+        lists: dict[str, Coroutine[None, None, list[tuple[str, str | None]]]] = {
+            System.CONTROL_PLANE: self._in_control_plane(),
+            **{f"host {host.name}": self._on_host(host) for host in self.hosts.values()},
+        }
+        if self.directory is not None:
+            lists[System.IDENTITY_PROVIDER] = self._in_directory(self.directory)
+        found: list[tuple[str, str | None]] = []
+        skipped: list[str] = []
+
+        async def read(system: str) -> None:
+            try:
+                async with asyncio.timeout(LIST_TIMEOUT.total_seconds()):
+                    found.extend(await lists[system])
+            except TimeoutError:
+                skipped.append(f"{system}: no answer within {LIST_TIMEOUT.total_seconds():.0f} s")
+            except ClientError as error:
+                skipped.append(f"{system}: {error}")
+
+        await asyncio.gather(*map(read, lists))
+        marks = {
+            mark.text: mark
+            for name, text in found
+            if (mark := OwnerMark.parse(text))
+            and mark.installation == self.installation
+            and name == self.derived_name(mark)
+        }
+        return Inventory(tuple(marks[text] for text in sorted(marks)), tuple(sorted(skipped)))
+
+    async def _in_control_plane(self) -> list[tuple[str, str | None]]:
+        projects, groups = await self.rafay.projects(), await self.rafay.groups()
+        return [
+            *((one.name, one.description) for one in projects),
+            *((one.name, one.description) for one in groups),
+        ]
+
+    async def _in_directory(self, directory: IdentityProvider) -> list[tuple[str, str | None]]:
+        groups = await directory.groups_starting_with(f"{self.prefix}-")
+        return [(one.display_name, one.external_id) for one in groups]
+
+    async def _on_host(self, host: Host) -> list[tuple[str, str | None]]:
+        namespaces = await host.list_namespaces(LABEL_INSTALLATION, self.installation)
+        found = []
+        for one in namespaces:
+            mark = OwnerMark.parse(one.annotations.get(ANNOTATION_OWNER))
+            # Only one of its two marks may be ours, so that no step touches such a namespace.
+            found.append((one.name, namespace_mark(one, mark) if mark else None))
+        return found
+
+    async def examine(self, mark: OwnerMark) -> Findings:
+        """Return all that bears the mark, asked for by name in every system.
+
+        Raises:
+            ClientError: A system does not answer; nothing can be said about the life.
+        """
+        name = self.derived_name(mark)
+        found = Findings()
+        things: list[str] = []
+        project, group = await self.rafay.find_project(name), await self.rafay.find_group(name)
+        if project is not None and mark.matches_text(project.description):
+            things.append(f"project {name}")
+            found = replace(found, has_project=True)
+            found = replace(found, is_imported=await self._is_imported(project.id, mark, things))
+        if group is not None and mark.matches_text(group.description):
+            things.append(f"group {name} in the {System.CONTROL_PLANE}")
+        if self.directory is not None:
+            groups = await self.directory.groups_by_name(name)
+            ours = [one for one in groups if mark.matches_text(one.external_id)]
+            things.extend(f"group {name} in the {System.IDENTITY_PROVIDER}" for _ in ours)
+        for host in self.hosts.values():
+            namespace = await host.get_namespace(name)
+            if namespace is not None and is_own_namespace(namespace, mark):
+                things.append(f"namespace {name} on host {host.name}")
+                found = await self._in_namespace(found, host, namespace, mark, things)
+        return replace(found, things=tuple(things))
+
+    async def _is_imported(self, project_id: str, mark: OwnerMark, things: list[str]) -> bool:
+        try:
+            cluster = await self.rafay.find_cluster(project_id, self.derived_name(mark))
+        except NotFound:
+            return False
+        if cluster is None or not mark.matches_labels(cluster.labels):
+            return False
+        things.append(f"cluster {cluster.name}")
+        return cluster.agent_has_reported
+
+    async def _in_namespace(
+        self, found: Findings, host: Host, namespace: Namespace, mark: OwnerMark, things: list[str]
+    ) -> Findings:
+        release = await host.get_release(namespace.name, namespace.name)
+        is_ours = release is not None and mark.matches_labels(release.labels)
+        if is_ours:
+            things.append(f"release {namespace.name} on host {host.name}")
+        return replace(
+            found,
+            host=host.name,
+            is_terminating=namespace.terminating,
+            has_release=is_ours and release is not None and release.status is ReleaseStatus.DEPLOYED,
+            is_asleep=is_ours and await _is_asleep(host, namespace.name),
+            made_at=namespace.made_at,
+            life_mark=LifeMark.parse(namespace.annotations.get(ANNOTATION_LIFE), mark),
+        )
+
+
+async def _is_asleep(host: Host, name: str) -> bool:
+    try:
+        return await host.is_paused(name, name)
+    except NotFound:
+        return False

@@ -1,0 +1,332 @@
+"""The activities of the reconcile sweep: a survey of all systems, and what becomes of each orphan.
+
+What is adopted or undone is so by the workflow of its environment, which these activities start. They decide
+by the rules of `contracts.reconcile`, and look again right before they start one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities import activity_context
+from activities.environment_updates import UNREADABLE_ERRORS
+from activities.freeze_state import freeze_reason
+from activities.reconcile.inventory import MarkedSystems
+from activities.run_inputs import CALL_TIMEOUT, start_of
+from clients.errors import ClientError
+from contracts.activities import ReconcileActivities
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment_workflow import (
+    ENVIRONMENT_WORKFLOW,
+    QUERY_STATUS,
+    EnvironmentStart,
+    LifecycleTimeouts,
+)
+from contracts.lost_lives import adoption_start, forced_start, stand_in_environment
+from contracts.reconcile.models import (
+    MAX_ORPHANS,
+    RECONCILE_DRY_RUN,
+    RECONCILE_WORKFLOW,
+    Orphan,
+    ReconcileResult,
+    SettledLine,
+    SettleInput,
+    SettleResult,
+    Survey,
+    SurveyInput,
+    Verdict,
+)
+from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, judge
+from contracts.temporal import search_attributes, workflow_memo
+from contracts.temporal.environment_start import start_options
+from contracts.types.naming import OwnerMark, life_id, name_from_workflow_id, workflow_id
+
+PAGE_SIZE = 500
+#: Lives that are looked at concurrently: some calls to every system for each.
+CONCURRENCY = 8
+#: A start needs no worker. It is longer than that of other calls, because a lost answer tells nothing.
+START_TIMEOUT = timedelta(seconds=20)
+#: A closed run is replayed for the query.
+QUERY_TIMEOUT = timedelta(seconds=20)
+#: Sweeps that are read for when an orphan was first seen: the last one, unless its key is gone.
+MAX_PREVIOUS = 3
+
+_OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_FORMER = (
+    f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
+    f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
+)
+#: Close statuses that only a caller of Temporal or a timeout causes.
+_CLOSED_FROM_OUTSIDE = (
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT,
+    WorkflowExecutionStatus.CANCELED,
+)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One life that no open environment owns, as it is now."""
+
+    mark: OwnerMark
+    run: LatestRun
+    described: WorkflowExecutionDescription | None
+    found: Findings
+    judgement: Judgement
+
+
+class ReconcileSweep(ReconcileActivities):
+    """Reads the systems and Temporal, and starts workflows of environments."""
+
+    def __init__(self, temporal: Client, systems: MarkedSystems, timeouts: LifecycleTimeouts) -> None:
+        self._temporal = temporal
+        self._systems = systems
+        self._timeouts = timeouts
+
+    @activity.defn(name="reconcile.survey")
+    async def survey(self, input: SurveyInput) -> Survey:
+        """Compare what bears our marks with the open environments, as visibility lists them.
+
+        Visibility may be late, so an orphan counts as one only when its run itself has been described.
+        """
+        inventory = await self._systems.list_all()
+        activity_context.report_progress(f"{len(inventory.marks)} lives have marks; listing what is open")
+        open_lives = {name: life async for name, life in self._open()}
+        left = [mark for mark in inventory.marks if open_lives.get(mark.name) != mark.life]
+        activity_context.report_progress(f"looking at {len(left)} lives that are not listed as open")
+        seen = await self._first_seen()
+        skipped = list(inventory.skipped)
+
+        async def look(mark: OwnerMark) -> Orphan | None:
+            try:
+                case = await self._case(mark)
+            except ClientError as error:
+                skipped.append(f"{mark.name}: {error}")
+                return None
+            return self._orphan(case, seen.get(mark.life, input.now)) if case else None
+
+        orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
+        return Survey(
+            open=len(open_lives),
+            orphans=tuple(orphans),
+            more=max(0, len(left) - MAX_ORPHANS),
+            skipped=tuple(sorted(set(skipped))),
+            frozen=await freeze_reason(self._temporal),
+        )
+
+    async def _open(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield the name and the life of each open environment; "" for a life that cannot be read."""
+        runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        number = 0
+        async for run in runs:
+            number += 1
+            if number % PAGE_SIZE == 0:
+                activity_context.raise_if_stopping()
+            yield name_from_workflow_id(run.id), await _life_of(run)
+
+    async def _first_seen(self) -> dict[str, datetime]:
+        """Return since when the orphans of the last sweep are seen, by life."""
+        runs = self._temporal.list_workflows(
+            _FORMER, page_size=MAX_PREVIOUS, limit=MAX_PREVIOUS, rpc_timeout=CALL_TIMEOUT
+        )
+        async for run in runs:
+            handle = self._temporal.get_workflow_handle(
+                run.id, run_id=run.run_id, result_type=ReconcileResult
+            )
+            with suppress(*UNREADABLE_ERRORS, RPCError):
+                last = await handle.result(rpc_timeout=CALL_TIMEOUT)
+                if not last.problem:
+                    return {one.life: one.first_seen for one in last.orphans}
+        return {}
+
+    async def _case(self, mark: OwnerMark) -> _Case | None:
+        """Return the life as it is now; None if an open run owns it, or nothing is left of it."""
+        # Look at what is there before the run: a run that starts meanwhile is seen as its owner.
+        found = await self._systems.examine(mark)
+        if not found.things:
+            return None
+        described = await self._describe(mark.name)
+        run = await _latest_run(described, mark)
+        if run.kind is RunKind.OWNER:
+            return None
+        judgement = judge(found, run)
+        if judgement.verdict is Verdict.UNDO and (missing := await self._missing_host(described, found)):
+            judgement = Judgement(Verdict.LOOK, f"its host {missing} is not in the settings")
+        return _Case(mark, run, described, found, judgement)
+
+    async def _missing_host(self, described: WorkflowExecutionDescription | None, found: Findings) -> str:
+        """Return the host of the life, as its run says, if the settings do not name it any more."""
+        if described is None or found.host:
+            return ""
+        host = described.typed_search_attributes.get(search_attributes.HOST) or ""
+        return "" if host in self._systems.hosts else host
+
+    def _orphan(self, case: _Case, first_seen: datetime) -> Orphan:
+        life_mark = case.found.life_mark
+        owner = life_mark.environment.owner if life_mark else ""
+        if case.described is not None and case.run.kind is RunKind.LOST:
+            owner = case.described.typed_search_attributes.get(search_attributes.OWNER) or owner
+        return Orphan(
+            name=case.mark.name,
+            life=case.mark.life,
+            owner=owner,
+            found=case.found.things,
+            verdict=case.judgement.verdict,
+            reason=case.judgement.reason,
+            first_seen=first_seen,
+        )
+
+    async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
+        try:
+            return await self._temporal.get_workflow_handle(workflow_id(name)).describe(
+                rpc_timeout=CALL_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+
+    @activity.defn(name="reconcile.settle")
+    async def settle(self, input: SettleInput) -> SettleResult:
+        """Start the workflow of each orphan, one after the other."""
+        lines = []
+        for number, orphan in enumerate(input.orphans, 1):
+            activity_context.raise_if_stopping()
+            lines.append(await self._settle(orphan, input))
+            activity_context.report_progress(f"{number} of {len(input.orphans)} orphans")
+        return SettleResult(lines=tuple(lines))
+
+    async def _settle(self, orphan: Orphan, input: SettleInput) -> SettledLine:
+        mark = OwnerMark(installation=self._systems.installation, name=orphan.name, life=orphan.life)
+
+        def line(result: str, verdict: Verdict | None = None, *, failed: bool = False) -> SettledLine:
+            return SettledLine(
+                name=orphan.name, life=orphan.life, result=result, verdict=verdict, failed=failed
+            )
+
+        try:
+            case = await self._case(mark)
+            if case is None:
+                return line("an open environment owns it, or nothing is left of it")
+            if case.judgement.verdict is not orphan.verdict:
+                return line(f"left alone: it has changed meanwhile; {case.judgement.reason}")
+            start = await self._start_of(case, input.actor)
+            await self._temporal.start_workflow(
+                ENVIRONMENT_WORKFLOW,
+                start,
+                task_queue=input.task_queue,
+                rpc_timeout=START_TIMEOUT,
+                **start_options(start),
+            )
+        except WorkflowAlreadyStartedError:
+            return line("its name has a run again")
+        except ClientError as error:
+            return line(f"left alone: {error}", failed=True)
+        except (WorkflowQueryFailedError, RPCError, *UNREADABLE_ERRORS) as error:
+            return line(f"left alone: its run cannot be read ({type(error).__name__})", failed=True)
+        activity.logger.info("%s: %s (%s)", orphan.verdict.value, orphan.name, case.judgement.reason)
+        if orphan.verdict is Verdict.ADOPT:
+            return line("adopted", orphan.verdict)
+        return line("its teardown has started", orphan.verdict)
+
+    async def _start_of(self, case: _Case, actor: str) -> EnvironmentStart:
+        found, mark = case.found, case.mark
+        requested_at = found.life_mark.requested_at if found.life_mark else found.made_at or datetime.now(UTC)
+        status = None
+        if case.described is not None and case.run.kind in (RunKind.LOST, RunKind.ENDED):
+            before = await start_of(self._temporal, case.described)
+            if case.run.kind is RunKind.LOST:
+                status = await self._last_status(case.described)
+                requested_at = status.requested_at
+        elif found.life_mark:
+            life_mark = found.life_mark
+            before = EnvironmentStart(
+                environment=life_mark.environment,
+                request_id=life_mark.request_id,
+                people_are_checked=True,
+            )
+        else:
+            host = found.host or next(iter(self._systems.hosts))
+            environment = stand_in_environment(
+                mark, self._systems.prefix, host, has_identity_provider=self._systems.directory is not None
+            )
+            before = EnvironmentStart(environment=environment, request_id="", people_are_checked=True)
+        if case.judgement.verdict is Verdict.ADOPT:
+            return adoption_start(
+                before,
+                status,
+                actor,
+                timeouts=self._timeouts,
+                requested_at=requested_at,
+                now=datetime.now(UTC),
+                is_asleep=found.is_asleep,
+            )
+        return forced_start(before, status, actor, timeouts=self._timeouts, requested_at=requested_at)
+
+    async def _last_status(self, run: WorkflowExecution) -> EnvironmentStatus:
+        """Return the last status of a run that was closed from outside; a worker replays it for that."""
+        handle = self._temporal.get_workflow_handle(run.id, run_id=run.run_id)
+        status: EnvironmentStatus = await handle.query(
+            QUERY_STATUS, result_type=EnvironmentStatus, rpc_timeout=QUERY_TIMEOUT
+        )
+        return status
+
+
+async def _latest_run(run: WorkflowExecutionDescription | None, mark: OwnerMark) -> LatestRun:
+    if run is None:
+        return LatestRun(RunKind.MISSING)
+    life = await _life_of(run)
+    is_open = run.status is WorkflowExecutionStatus.RUNNING
+    if is_open:
+        # A life that cannot be read may be this one.
+        kind = RunKind.OWNER if life in ("", mark.life) else RunKind.OTHER_OPEN
+    elif life not in ("", mark.life):
+        kind = RunKind.OTHER_CLOSED
+    else:
+        kind = RunKind.LOST if run.status in _CLOSED_FROM_OUTSIDE else RunKind.ENDED
+    phase = run.typed_search_attributes.get(search_attributes.PHASE)
+    known = Phase(phase) if phase in set(Phase) else None
+    has_failed = run.status is WorkflowExecutionStatus.FAILED
+    return LatestRun(kind, run.run_id, known, run.start_time, has_failed)
+
+
+async def _life_of(run: WorkflowExecution) -> str:
+    """Return the life of a run; "" if that cannot be read."""
+    request_id = ""
+    with suppress(*UNREADABLE_ERRORS):
+        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
+    return life_id(request_id) if request_id else ""
+
+
+async def _each(look: Callable[[_T], Awaitable[_R]], of: Sequence[_T]) -> list[_R]:
+    """Call `look` for each item, a few at a time, and return the answers in order."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+    done = 0
+
+    async def call(one: _T) -> _R:
+        nonlocal done
+        async with gate:
+            activity_context.raise_if_stopping()
+            result = await look(one)
+        done += 1
+        activity_context.report_progress(f"{done} of {len(of)} lives looked at")
+        return result
+
+    return await asyncio.gather(*map(call, of))

@@ -1,0 +1,127 @@
+"""What becomes of a life that no open environment owns, and when the sweep must stop itself. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from contracts.environment import Phase
+from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.models import Orphan, Verdict
+
+#: One orphan may always be seen to: a percentage of few environments would let none pass.
+MIN_LIMIT = 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What bears the mark of one life, in every system. `made_at` is when the first of it was made, if known.
+
+    `is_imported`: the cluster record exists, and its agent has reported.
+    """
+
+    things: tuple[str, ...] = ()
+    has_project: bool = False
+    host: str = ""
+    is_terminating: bool = False
+    has_release: bool = False
+    is_imported: bool = False
+    is_asleep: bool = False
+    made_at: datetime | None = None
+    life_mark: LifeMark | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last steps of its making are done, and nothing of its unmaking."""
+        return bool(self.host) and self.has_release and self.is_imported and not self.is_terminating
+
+
+class RunKind(Enum):
+    """What Temporal says about the latest run of a name, seen from one life."""
+
+    MISSING = auto()  #: Temporal has no run of the name
+    OWNER = auto()  #: an open run, of this life or of one that cannot be read
+    OTHER_OPEN = auto()  #: an open run of another life
+    LOST = auto()  #: this life's run was closed from outside
+    ENDED = auto()  #: this life's run has ended, and its certificate says that nothing is left
+    OTHER_CLOSED = auto()  #: the latest run is of another life, and closed
+
+
+@dataclass(frozen=True)
+class LatestRun:
+    """The latest run of a name. `phase` is the last one that it has reported.
+
+    `has_failed`: what it was asked for could not be made, and was undone.
+    """
+
+    kind: RunKind
+    run_id: str = ""
+    phase: Phase | None = None
+    started_at: datetime | None = None
+    has_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is to become of a life, and why."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge(found: Findings, run: LatestRun) -> Judgement:
+    """Return what is to become of a life that no open environment owns.
+
+    An environment is made step by step and unmade in reverse, so what its end is missing of is unfinished. If
+    the beginning is missing under a complete end, something else has removed it, or a system does not tell.
+    """
+    match run.kind:
+        case RunKind.OTHER_OPEN:
+            return Judgement(Verdict.LOOK, "its name belongs to an open environment of another life")
+        case RunKind.ENDED:
+            return Judgement(Verdict.UNDO, "its life has ended")
+        case RunKind.LOST if run.phase in (Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE):
+            return Judgement(Verdict.UNDO, "its workflow was closed from outside while it was torn down")
+    if not found.is_complete:
+        if found.has_release and not found.has_project:
+            reason = "its vCluster is there, and its project in the control plane is missing"
+            return Judgement(Verdict.LOOK, reason)
+        return Judgement(Verdict.UNDO, "it is incomplete")
+    if run.kind is RunKind.LOST:
+        return Judgement(Verdict.ADOPT, "it is complete, and its workflow was closed from outside")
+    if found.life_mark is None:
+        return Judgement(Verdict.LOOK, "it is complete, but the mark of its life cannot be read")
+    # A later life cannot have been made beside this one, unless its making failed on that.
+    is_later = run.started_at is not None and run.started_at > found.life_mark.requested_at
+    if is_later and not run.has_failed:
+        return Judgement(Verdict.LOOK, "it is complete, and a later life of its name has ended")
+    return Judgement(Verdict.ADOPT, "it is complete, and Temporal has forgotten its workflow")
+
+
+def due_orphans(
+    orphans: Sequence[Orphan], now: datetime, grace: timedelta, *, undoes: bool
+) -> tuple[Orphan, ...]:
+    """Return the orphans that are to be adopted or undone now.
+
+    `undoes` is false while a system is skipped, which may hold what makes an orphan complete, and while all
+    ends are frozen.
+    """
+    return tuple(
+        one
+        for one in orphans
+        if one.verdict is Verdict.ADOPT
+        or (one.verdict is Verdict.UNDO and undoes and now - one.first_seen >= grace)
+    )
+
+
+def brake_reason(
+    due: Sequence[Orphan], known: int, confirmed: Collection[str], *, limit: int, limit_percent: int
+) -> str:
+    """Return why the sweep must not act on its own, or "". `known` counts all environments and orphans."""
+    new = [one for one in due if one.life not in confirmed]
+    if len(new) > limit:
+        return f"{len(new)} of {known} are to be adopted or undone at once, which is more than {limit}"
+    if len(new) > max(MIN_LIMIT, known * limit_percent // 100):
+        share = f"more than {limit_percent} %"
+        return f"{len(new)} of {known} are to be adopted or undone at once, which is {share}"
+    return ""

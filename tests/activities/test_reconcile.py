@@ -1,0 +1,120 @@
+"""Ensures that the reconcile sweep finds what bears our marks, and nothing of others, in every system."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from activities.reconcile.inventory import MarkedSystems
+from clients.errors import ClientError
+from contracts.activities import EnsureInput
+from contracts.environment import Environment, StepName
+from contracts.reconcile.life_mark import LifeMark
+from embedded.faults import Fault, FaultKind
+from tests.activities.activity_runs import LIFE_START, Running
+from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def marked(bench: Bench) -> MarkedSystems:
+    clients = bench.clients
+    return MarkedSystems(INSTALLATION, "moor", clients.rafay, clients.directory, clients.hosts)
+
+
+async def make_with_life_mark(bench: Bench, environment: Environment) -> None:
+    """Do all steps as the workflow has them done."""
+    for step in StepName:
+        input = EnsureInput(environment=environment, request_id="request-1", requested_at=LIFE_START)
+        await Running(bench.steps[step].ensure, input).result()
+
+
+async def test_a_complete_environment_is_found_with_what_continues_its_life(
+    bench: Bench, marked: MarkedSystems, environment: Environment
+) -> None:
+    await make_with_life_mark(bench, environment)
+    assert environment.mark in (await marked.list_all()).marks
+    found = await marked.examine(environment.mark)
+    assert found.is_complete
+    assert found.host == environment.host
+    assert found.life_mark == LifeMark(
+        request_id="request-1", environment=environment, requested_at=LIFE_START
+    )
+    assert len(found.things) == 6
+
+
+@pytest.mark.parametrize("step", StepName)
+async def test_what_is_made_halfway_is_found_and_incomplete(
+    bench: Bench, marked: MarkedSystems, environment: Environment, step: StepName
+) -> None:
+    await bench.make(environment, before=step)
+    found = await marked.examine(environment.mark)
+    assert not found.is_complete
+    is_listed = environment.mark in (await marked.list_all()).marks
+    assert is_listed is (step is not StepName.PROJECT)
+    assert bool(found.things) is is_listed
+
+
+@pytest.mark.parametrize(
+    ("life", "installation"), [("request-2", INSTALLATION), ("request-1", OTHER_INSTALLATION)]
+)
+async def test_what_belongs_to_others_is_not_found(
+    bench: Bench, marked: MarkedSystems, life: str, installation: str
+) -> None:
+    name = fresh()
+    theirs = an_environment(name, life=life, installation=installation)
+    ours = an_environment(name)
+    await bench.make(theirs, before=StepName.VCLUSTER)
+    inventory = await marked.list_all()
+    assert ours.mark not in inventory.marks
+    assert (theirs.mark in inventory.marks) is (installation == INSTALLATION)
+    assert (await marked.examine(ours.mark)).things == ()
+
+
+async def test_a_group_alone_in_the_directory_is_found(
+    bench: Bench, marked: MarkedSystems, environment: Environment
+) -> None:
+    assert bench.clients.directory
+    await bench.clients.directory.create_group(environment.derived_name, environment.mark.text)
+    assert environment.mark in (await marked.list_all()).marks
+    assert not (await marked.examine(environment.mark)).is_complete
+
+
+async def test_a_mark_on_something_of_another_name_is_not_followed(
+    bench: Bench, marked: MarkedSystems, environment: Environment
+) -> None:
+    await bench.clients.rafay.create_group(f"moor-{fresh()}", environment.mark.text)
+    assert environment.mark not in (await marked.list_all()).marks
+
+
+@pytest.mark.parametrize(
+    ("operation", "system"),
+    [
+        ("project.list", "control plane"),
+        ("group.find", "identity provider"),
+        ("namespace.list", "host one"),
+    ],
+)
+@pytest.mark.parametrize(
+    "fault", [{"kind": FaultKind.STATUS, "status": 503}, {"kind": FaultKind.CUT_BEFORE}], ids=["503", "cut"]
+)
+async def test_a_system_that_does_not_answer_is_skipped_and_the_others_are_read(
+    bench: Bench, marked: MarkedSystems, environment: Environment, operation: str, system: str, fault: Any
+) -> None:
+    await bench.make(environment, before=StepName.VCLUSTER)
+    bench.systems.faults(Fault(operation=operation, **fault))
+    inventory = await marked.list_all()
+    assert any(text.startswith(f"{system}:") for text in inventory.skipped), inventory.skipped
+    assert environment.mark in inventory.marks
+    bench.systems.faults(Fault(operation=operation.replace("namespace.list", "namespace.get"), **fault))
+    with pytest.raises(ClientError):
+        await marked.examine(environment.mark)
+
+
+async def test_a_system_that_is_not_configured_is_not_read(
+    bench: Bench, marked: MarkedSystems, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.VCLUSTER)
+    found = await replace(marked, directory=None).examine(environment.mark)
+    assert not any("identity provider" in thing for thing in found.things)

@@ -1,0 +1,142 @@
+"""The reconcile sweep: it adopts or undoes what bears our marks and belongs to no open environment.
+
+A schedule or a person starts it. It acts on few lives at a time: a lost database, or a system that tells only
+a part, waits for a person.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import ReconcileActivities
+    from contracts.environment_workflow import undo_queue
+    from contracts.reconcile.models import (
+        RECONCILE_ACTOR,
+        RECONCILE_WORKFLOW,
+        Orphan,
+        ReconcileInput,
+        ReconcileResult,
+        SettleInput,
+        SurveyInput,
+        Verdict,
+    )
+    from contracts.reconcile.rules import brake_reason, due_orphans
+    from contracts.telemetry.metrics import RECONCILE_SWEEPS, RECONCILED
+
+from workflows.activity_failures import problem_of, require_genuine
+from workflows.telemetry import metrics
+
+#: One attempt of a look at all systems: thousands of lives, each of which may be looked at by itself.
+SURVEY_ATTEMPT_TIMEOUT = timedelta(minutes=15)
+#: All attempts. After a longer outage the next sweep starts from the beginning.
+SURVEY_TIMEOUT = timedelta(minutes=30)
+#: Starting the workflows of orphans: few, because of the brake, or as many as a person has confirmed.
+SETTLE_TIMEOUT = timedelta(minutes=15)
+#: A worker that sends no heartbeat for this long counts as lost, and another worker continues. It is longer
+#: than the whole list of one system takes.
+HEARTBEAT_TIMEOUT = timedelta(minutes=3)
+FIRST_RETRY_INTERVAL = timedelta(seconds=1)
+MAX_RETRY_INTERVAL = timedelta(seconds=30)
+
+_Result = TypeVar("_Result")
+
+
+@workflow.defn(name=RECONCILE_WORKFLOW)
+class ReconcileWorkflow:
+    """One sweep over everything that bears our marks."""
+
+    @workflow.run
+    async def run(self, sweep: ReconcileInput) -> ReconcileResult:
+        """Look, and act unless it is a dry run; return what was found and done."""
+        result = await self._sweep(sweep)
+        workflow.set_current_details(result.sentence)
+        if not sweep.dry_run:
+            outcome = "failed" if result.problem else "stopped" if result.brake else "completed"
+            metrics.count(RECONCILE_SWEEPS, {"result": outcome})
+            for verdict in (Verdict.ADOPT, Verdict.UNDO):
+                done = sum(line.verdict is verdict for line in result.lines)
+                metrics.count(RECONCILED, {"verdict": verdict.value}, done)
+        return result
+
+    async def _sweep(self, sweep: ReconcileInput) -> ReconcileResult:
+        now = workflow.now()
+        try:
+            survey = await self._execute(
+                ReconcileActivities.survey,
+                SurveyInput(now=now),
+                SURVEY_ATTEMPT_TIMEOUT,
+                SURVEY_TIMEOUT,
+                "look at what bears our marks",
+            )
+            undoes = not survey.skipped and not survey.frozen
+            due = due_orphans(survey.orphans, now, sweep.grace, undoes=undoes)
+            known = survey.open + len(survey.orphans) + survey.more
+            brake = brake_reason(
+                due, known, sweep.confirmed, limit=sweep.limit, limit_percent=sweep.limit_percent
+            )
+            allowed = [one for one in due if not brake or one.life in sweep.confirmed]
+            result = ReconcileResult(
+                now=now,
+                dry_run=sweep.dry_run,
+                open=survey.open,
+                orphans=survey.orphans,
+                more=survey.more,
+                skipped=survey.skipped,
+                frozen=survey.frozen,
+                due=tuple(one.life for one in due),
+                waiting=tuple(one.life for one in due if one not in allowed),
+                brake=brake,
+            )
+            if sweep.dry_run or not allowed:
+                return result
+            settled = await self._execute(
+                ReconcileActivities.settle,
+                SettleInput(
+                    orphans=tuple(allowed),
+                    actor=_actor(sweep, allowed),
+                    task_queue=workflow.info().task_queue,
+                ),
+                SETTLE_TIMEOUT,
+                SETTLE_TIMEOUT,
+                "adopt or undo them",
+            )
+        except ActivityError as error:
+            problem = problem_of(error, "reconcile", "outside systems")
+            return ReconcileResult(
+                now=now, dry_run=sweep.dry_run, problem=f"{problem.cause} {problem.remedy}".strip()
+            )
+        return result.model_copy(update={"lines": settled.lines})
+
+    async def _execute(
+        self,
+        method: Callable[[ReconcileActivities, Any], Awaitable[_Result]],
+        input: SurveyInput | SettleInput,
+        attempt: timedelta,
+        limit: timedelta,
+        summary: str,
+    ) -> _Result:
+        return require_genuine(
+            await workflow.execute_activity_method(
+                method,
+                input,
+                task_queue=undo_queue(workflow.info().task_queue),
+                start_to_close_timeout=attempt,
+                schedule_to_close_timeout=limit,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                retry_policy=RetryPolicy(
+                    initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
+                ),
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=summary,
+            )
+        )
+
+
+def _actor(sweep: ReconcileInput, orphans: list[Orphan]) -> str:
+    is_confirmed = any(one.life in sweep.confirmed for one in orphans)
+    return RECONCILE_ACTOR + (f", confirmed by {sweep.requested_by}" if is_confirmed else "")
