@@ -34,6 +34,8 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments/{name}/resume-teardown"),
         ("POST", "/environments/{name}/force-teardown"),
         ("POST", "/environments/{name}/extend"),
+        ("POST", "/environments/{name}/sleep"),
+        ("POST", "/environments/{name}/wake"),
         ("GET", "/environments/{name}/history"),
         ("PUT", "/environments/{name}/collaborators/{person}"),
         ("POST", "/environments/{name}/transfer"),
