@@ -20,6 +20,7 @@ import click
 
 from starter.cli.app import operator_command, run
 from starter.cli.command_context import report_errors
+from starter.cli.completion import complete_host
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.extras import Extra
 from starter.cli.options import examples, output_option
@@ -152,11 +153,26 @@ async def _set_up_stack(stack: "Stack") -> str:
     return f"NOT COMPLETE: {lines[0] if lines else ''}" if process.returncode else "by moorage setup"
 
 
-@click.command(epilog=examples("MOORAGE_CONFIG=moorage.toml moorage worker"))
+@click.command(
+    epilog=examples(
+        "MOORAGE_CONFIG=moorage.toml moorage worker", "MOORAGE_CONFIG=host-eu.toml moorage worker --host eu"
+    )
+)
+@click.option(
+    "--host",
+    shell_complete=complete_host,
+    help="Run only the work on this host, which has its own worker: see HOSTS__<name>__OWN_WORKER.",
+)
 @output_option()
-def worker(output: Output) -> None:
-    """Run a worker until SIGTERM, with the settings of the environment."""
+def worker(host: str | None, output: Output) -> None:
+    """Run a worker until SIGTERM, with the settings of the environment.
+
+    With --host, it needs the settings INSTALLATION, ENCRYPTION and those of that host, and no others.
+    """
     with report_errors(output, logs=True):
+        if host is not None:
+            _run_host_worker(host)
+            return
         import asyncio
 
         from temporalio.client import Client
@@ -186,6 +202,24 @@ def worker(output: Output) -> None:
             raise CliError(Code.UNREACHABLE, str(error)) from None
         except (SettingsError, ValueError) as error:
             raise CliError(Code.BAD_INPUT, str(error)) from None
+
+
+def _run_host_worker(host: str) -> None:
+    import asyncio
+
+    from starter.cli.operator_settings import read_settings
+    from worker.connection import NotConnected
+    from worker.runner import run_host_worker
+    from worker.settings.loading import load_host_worker_settings
+    from worker.settings.sources import SettingsError
+
+    settings = read_settings(lambda: load_host_worker_settings(host))
+    try:
+        asyncio.run(run_host_worker(settings, host))
+    except NotConnected as error:
+        raise CliError(Code.UNREACHABLE, str(error)) from None
+    except (SettingsError, ValueError) as error:
+        raise CliError(Code.BAD_INPUT, str(error)) from None
 
 
 #: The operator's commands that import the embedded stack or the worker, which the ways in may not.

@@ -10,48 +10,42 @@ from temporalio import activity
 
 from activities.errors import NotYet
 from activities.parts.control_plane_resource import own_group
-from activities.parts.host_lookup import Hosts, host_of
+from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
 from activities.people_check import require_directory
 from activities.steps.identity_group import IdentityStep
-from activities.steps.kubeconfig import own_kubeconfig
+from activities.task_queues import ensure_right_queue
 from clients.errors import NotFound
 from clients.identity.protocol import Group, IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities import AccessActivities, AccessInput, AccessResult
+from contracts.activities import (
+    AccessInput,
+    AccessResult,
+    GroupAccessActivities,
+    VirtualAccessActivities,
+)
 from contracts.environment import Environment, System
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 
 
-class AccessChange(AccessActivities):
-    """Changes the members of groups, and the rights in virtual clusters."""
+class GroupAccess(GroupAccessActivities):
+    """Changes the members of groups."""
 
-    def __init__(self, rafay: Rafay, directory: IdentityProvider | None, hosts: Hosts) -> None:
+    def __init__(
+        self, rafay: Rafay, directory: IdentityProvider | None, own_queues: OwnQueues = NO_OWN_QUEUES
+    ) -> None:
         self._rafay = rafay
         self._directory = directory
-        self._hosts = hosts
+        self._own_queues = own_queues
 
     @activity.defn(name="access.group")
     async def change_group(self, input: AccessInput) -> AccessResult:
         """Take out and put in; what takes access away comes first."""
+        ensure_right_queue(self._own_queues, input.environment, [input.environment.people_system])
         if input.environment.has_identity_provider:
             unknown = await self._change_directory(require_directory(self._directory), input)
         else:
             unknown = await self._change_local(input)
         return AccessResult(unknown=tuple(unknown), in_doubt=activity.info().attempt > 1)
-
-    @activity.defn(name="access.virtual-cluster")
-    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
-        """End the rights of those who lose access, and with them every certificate that they hold.
-
-        The API gives people their rights when they ask for a credential. It checks their access again after
-        that, so it gives none back that this takes away.
-        """
-        if input.revoking:
-            host = host_of(self._hosts, input.environment)
-            kubeconfig = await own_kubeconfig(host, input.environment)
-            async with host.virtual_cluster(kubeconfig) as virtual:
-                for person in input.revoking:
-                    await virtual.remove_person(person)
-        return AccessResult(in_doubt=activity.info().attempt > 1)
 
     async def _change_directory(self, directory: IdentityProvider, input: AccessInput) -> list[str]:
         environment = input.environment
@@ -83,6 +77,30 @@ class AccessChange(AccessActivities):
             if user is not None:
                 await self._rafay.add_member(group.id, user.id)
         return [person for person, user in users.items() if user is None]
+
+
+class VirtualAccess(VirtualAccessActivities):
+    """Changes the rights in virtual clusters."""
+
+    def __init__(self, hosts: Hosts, own_queues: OwnQueues = NO_OWN_QUEUES) -> None:
+        self._hosts = hosts
+        self._own_queues = own_queues
+
+    @activity.defn(name="access.virtual-cluster")
+    async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
+        """End the rights of those who lose access, and with them every certificate that they hold.
+
+        The API gives people their rights when they ask for a credential. It checks their access again after
+        that, so it gives none back that this takes away.
+        """
+        ensure_right_queue(self._own_queues, input.environment, [System.HOST_CLUSTER])
+        if input.revoking:
+            host = host_of(self._hosts, input.environment)
+            kubeconfig = await own_kubeconfig(host, input.environment)
+            async with host.virtual_cluster(kubeconfig) as virtual:
+                for person in input.revoking:
+                    await virtual.remove_person(person)
+        return AccessResult(in_doubt=activity.info().attempt > 1)
 
 
 async def _take_out(

@@ -5,7 +5,7 @@ workflow run itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,11 +21,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
 from activities.environment_updates import UNREADABLE_ERRORS
-from activities.parts.quantities import capacity_of
+from activities.host_worker.survey import survey_host
 from activities.run_inputs import start_input_of, start_of
 from activities.worker_versions import wanted_versions
-from clients.errors import ClientError
-from clients.host.models import NodeCapacity
 from clients.host.protocol import Host
 from contracts.activities import CapacityActivities
 from contracts.capacity.ledger import to_epoch_seconds
@@ -58,9 +56,6 @@ QUERY_TIMEOUT = timedelta(seconds=20)
 PAGE_SIZE = 500
 #: Runs that are described concurrently: enough for hundreds a second, few enough for the server.
 CONCURRENCY = 20
-#: Pauses before each retry of a failed host, in seconds. There are few, because the next audit asks it
-#: anyway.
-RETRY_DELAYS = (0.2, 1.0)
 #: Most environments that one pass adopts: the result is a part of the history, which takes 2 MB, and each is
 #: some 100 bytes.
 MAX_ADOPTED = 5000
@@ -78,13 +73,14 @@ class CapacitySettings:
     """The capacity settings: the capacity of each host, the audit interval, and the quotas.
 
     A capacity in the settings takes precedence over what the host's cluster reports. The quotas count when
-    an environment is woken.
+    an environment is woken. `elsewhere`: the hosts that only a worker beside them reaches.
     """
 
     capacities: Mapping[str, Limits] = field(default_factory=dict)
     audit: timedelta = timedelta(minutes=2)
     team_quotas: Mapping[str, Limits] = field(default_factory=dict)
     person_quota: Limits = field(default_factory=Limits)
+    elsewhere: frozenset[str] = frozenset()
 
 
 class CapacityAudit(CapacityActivities):
@@ -98,7 +94,8 @@ class CapacityAudit(CapacityActivities):
     @activity.defn(name="capacity.audit")
     async def audit(self, input: AuditInput) -> AuditResult:
         """Compare the reservations with the open environments, and return only the differences."""
-        rooms = await asyncio.gather(*map(self._survey, self._hosts.values()))
+        names = dict.fromkeys((*self._hosts, *sorted(self._admission.elsewhere)))
+        rooms = await asyncio.gather(*map(self._survey, names))
         answer = await self._temporal.get_workflow_handle(CAPACITY_ID).query(
             QUERY_RESERVATIONS, result_type=ReservationList, rpc_timeout=QUERY_TIMEOUT
         )
@@ -146,27 +143,18 @@ class CapacityAudit(CapacityActivities):
             next_audit_in=_next_interval(rooms, self._admission.audit),
         )
 
-    async def _survey(self, host: Host) -> HostCapacity:
-        """Return the capacity of a host, by the settings and else by what its cluster reports."""
-        configured = self._admission.capacities.get(host.name, Limits())
+    async def _survey(self, name: str) -> HostCapacity:
+        """Return what the host has, or what the settings say of it if only its own worker can ask it."""
+        configured = self._admission.capacities.get(name, Limits())
+        if host := self._hosts.get(name):
+            return await survey_host(host, configured)
         is_complete = configured.cpu is not None and configured.memory is not None
-        try:
-            nodes = await _with_retries(host)
-            reported, remark = Limits(), ""
-            if nodes is not None:
-                reported, remark = capacity_of(nodes)
-        except ClientError as error:
-            remark = f"it does not say what it has: {error.detail}"
-            return HostCapacity(
-                name=host.name,
-                total=configured,
-                known=is_complete,
-                remark=remark[: activity_context.MAX_TEXT],
-            )
         return HostCapacity(
-            name=host.name,
-            total=configured.over(reported),
-            remark=remark[: activity_context.MAX_TEXT],
+            name=name,
+            total=configured,
+            known=is_complete,
+            remark="the worker beside it does not say what it has",
+            is_elsewhere=True,
         )
 
     async def _list_open(
@@ -267,18 +255,6 @@ class CapacityAudit(CapacityActivities):
         )
 
 
-async def _with_retries(host: Host) -> Sequence[NodeCapacity] | None:
-    """Return what the host's nodes have; retry a few times after a failure that may pass."""
-    for pause in RETRY_DELAYS:
-        try:
-            return await host.allocatable()
-        except ClientError as error:
-            if not error.retryable:
-                raise
-            await activity_context.sleep(pause)
-    return await host.allocatable()
-
-
 async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     """Return the life of a run; its `life` is "" if that cannot be read.
 
@@ -348,4 +324,6 @@ _INTERVAL_OF_UNKNOWN_CAPACITY = timedelta(seconds=15)
 
 
 def _next_interval(rooms: Iterable[HostCapacity], usual: timedelta) -> timedelta:
-    return usual if all(room.known for room in rooms) else min(usual, _INTERVAL_OF_UNKNOWN_CAPACITY)
+    # The workflow itself asks the workers of other hosts, after this audit.
+    is_known = all(room.known or room.is_elsewhere for room in rooms)
+    return usual if is_known else min(usual, _INTERVAL_OF_UNKNOWN_CAPACITY)

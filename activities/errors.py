@@ -123,7 +123,7 @@ _MEANINGS: tuple[tuple[type[client.ClientError], _Meaning], ...] = (
 )
 
 #: These types are a normal part of waiting and stopping, so Temporal does not report them as failures.
-_EXPECTED = frozenset({ErrorType.NOT_YET, ErrorType.INTERRUPTED})
+_EXPECTED = frozenset({ErrorType.NOT_YET, ErrorType.INTERRUPTED, ErrorType.OTHER_QUEUE})
 
 
 def translate(error: Exception, *, is_retry: bool) -> ApplicationError:

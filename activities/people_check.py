@@ -10,10 +10,12 @@ from typing import Protocol
 from temporalio import activity
 
 from activities.errors import NotConfigured, PersonUnknown
+from activities.task_queues import ensure_right_queue
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.activities import CheckPeopleInput, PeopleActivities
 from contracts.environment import System
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 
 
 class _Person(Protocol):
@@ -28,14 +30,18 @@ class _Directory(Protocol):
 class PeopleCheck(PeopleActivities):
     """The read-only check before the first step."""
 
-    def __init__(self, rafay: Rafay, directory: IdentityProvider | None) -> None:
+    def __init__(
+        self, rafay: Rafay, directory: IdentityProvider | None, own_queues: OwnQueues = NO_OWN_QUEUES
+    ) -> None:
         self._rafay = rafay
         self._directory = directory
+        self._own_queues = own_queues
 
     @activity.defn(name="people.check")
     async def check(self, input: CheckPeopleInput) -> None:
         """Raise PersonUnknown with the names of all people of the environment who are not known."""
         environment = input.environment
+        ensure_right_queue(self._own_queues, environment, [environment.people_system])
         if environment.has_identity_provider:
             await user_ids_of(
                 require_directory(self._directory), environment.people, System.IDENTITY_PROVIDER

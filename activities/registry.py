@@ -7,9 +7,11 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.access import AccessChange
+from activities.access import GroupAccess, VirtualAccess
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
+from activities.host_worker.cluster_bootstrap import BootstrapOnHost
+from activities.host_worker.host import OnHost
 from activities.leaver_sweep import LeaverSweep
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
@@ -25,6 +27,7 @@ from activities.steps.namespace import NamespaceStep
 from activities.steps.project import ProjectStep
 from activities.steps.role_binding import RoleBindingStep
 from activities.steps.vcluster import VClusterStep
+from activities.task_queues import Queues, ensure_right_queue
 from activities.wake_admission import WakeAdmission
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
@@ -38,8 +41,10 @@ from contracts.activities import (
     StepActivities,
     step_activity_name,
 )
-from contracts.environment import Receipt, StepName
+from contracts.environment import Environment, Receipt, StepName, System
 from contracts.environment_workflow import LifecycleTimeouts
+from contracts.lost_lives import STEP_SYSTEMS
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import Prefix
 
 
@@ -57,7 +62,7 @@ class Clients:
     """The clients of the outside systems.
 
     These are the control plane, the identity provider if one is configured, the hosts by name, the
-    notification channels and the audit log sinks.
+    notification channels and the audit log sinks. `own_queues` are the systems with a task queue.
     """
 
     rafay: Rafay
@@ -67,6 +72,7 @@ class Clients:
     sinks: AuditLogSinks = field(default_factory=AuditLogSinks)
     admission: CapacitySettings = field(default_factory=CapacitySettings)
     installation: InstallationSettings = field(default_factory=InstallationSettings)
+    own_queues: OwnQueues = NO_OWN_QUEUES
 
 
 def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any]]:
@@ -76,31 +82,30 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     for a worker that knows its activities. `temporal` is the client of the activities that query
     environments.
     """
-    rafay, directory, hosts = clients.rafay, clients.directory, clients.hosts
+    rafay, directory, hosts, own = clients.rafay, clients.directory, clients.hosts, clients.own_queues
+    cluster_import = ImportStep(rafay, hosts)
     steps: dict[StepName, StepActivities] = {
         StepName.PROJECT: ProjectStep(rafay),
         StepName.GROUP: GroupStep(rafay),
         StepName.ROLE_BINDING: RoleBindingStep(rafay),
         StepName.IDENTITY: IdentityStep(directory),
-        StepName.NAMESPACE: NamespaceStep(hosts),
-        StepName.VCLUSTER: VClusterStep(hosts),
-        StepName.KUBECONFIG: KubeconfigStep(hosts),
-        StepName.IMPORT: ImportStep(rafay, hosts),
+        StepName.IMPORT: cluster_import,
+        **_host_steps(hosts),
     }
-    access = AccessChange(rafay, directory, hosts)
-    sleep = Sleep(hosts)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     installation = clients.installation
     reconcile = ReconcileSweep(
         temporal,
-        MarkedSystems(installation.id, installation.prefix, rafay, directory, hosts),
+        MarkedSystems(installation.id, installation.prefix, rafay, directory, hosts, own.hosts),
         installation.timeouts,
     )
     return [
-        *(each for name, step in steps.items() for each in step_activities(name, step)),
-        PeopleCheck(rafay, directory).check,
-        access.change_group,
-        access.change_virtual_cluster,
+        *(each for name, step in steps.items() for each in step_activities(name, step, own)),
+        *_on_hosts(hosts, own),
+        cluster_import.register,
+        GroupAccess(rafay, directory, own).change_group,
+        PeopleCheck(rafay, directory, own).check,
+        Queues(own).read,
         Notifications(clients.channels).send,
         AuditLog(clients.sinks).write,
         ExpirySweep(temporal).run,
@@ -108,23 +113,65 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         leavers.apply,
         CapacityAudit(temporal, hosts, clients.admission).audit,
         WakeAdmission(temporal, clients.admission).admit,
-        sleep.pause,
-        sleep.resume,
         reconcile.survey,
         reconcile.settle,
     ]
 
 
-def step_activities(name: StepName, step: StepActivities) -> list[Callable[..., Any]]:
-    """Return the activities of a step under the names by which workflows execute them."""
+def host_activities(hosts: Mapping[str, Host]) -> list[Callable[..., Any]]:
+    """Return the activities of a worker beside these hosts, which reaches no other system."""
+    steps = _host_steps(hosts)
+    return [
+        *(each for name, step in steps.items() for each in step_activities(name, step)),
+        *_on_hosts(hosts),
+    ]
+
+
+def _host_steps(hosts: Mapping[str, Host]) -> dict[StepName, StepActivities]:
+    return {
+        StepName.NAMESPACE: NamespaceStep(hosts),
+        StepName.VCLUSTER: VClusterStep(hosts),
+        StepName.KUBECONFIG: KubeconfigStep(hosts),
+    }
+
+
+def _on_hosts(hosts: Mapping[str, Host], own_queues: OwnQueues = NO_OWN_QUEUES) -> list[Callable[..., Any]]:
+    """Return the activities besides steps that may be put into the queue of a host."""
+    bootstrap, on_host, sleep = BootstrapOnHost(hosts), OnHost(hosts), Sleep(hosts, own_queues)
+    return [
+        VirtualAccess(hosts, own_queues).change_virtual_cluster,
+        sleep.pause,
+        sleep.resume,
+        bootstrap.key,
+        bootstrap.bootstrap,
+        on_host.survey,
+        on_host.answer,
+    ]
+
+
+def step_activities(
+    name: StepName, step: StepActivities, own_queues: OwnQueues = NO_OWN_QUEUES
+) -> list[Callable[..., Any]]:
+    """Return the activities of a step under the names by which workflows execute them.
+
+    With `own_queues`, they run only in the task queue of their system, if it has one.
+    """
+    system = STEP_SYSTEMS[name]
+
+    def check(environment: Environment, *systems: System) -> None:
+        ensure_right_queue(own_queues, environment, (system, *systems))
 
     async def ensure(input: EnsureInput) -> Receipt:
+        is_on_host = name is StepName.IMPORT and not input.is_bootstrapped
+        check(input.environment, *([System.HOST_CLUSTER] if is_on_host else []))
         return await step.ensure(input)
 
     async def remove(input: RemoveInput) -> RemoveResult:
+        check(input.environment)
         return await step.remove(input)
 
     async def inspect(input: InspectInput) -> InspectResult:
+        check(input.environment)
         return await step.inspect(input)
 
     return [

@@ -7,20 +7,29 @@ from temporalio import activity
 
 from activities import activity_context
 from activities.errors import NotYet
-from activities.parts.host_lookup import Hosts, host_of, require_own_namespace, require_own_release
-from activities.steps.kubeconfig import own_kubeconfig, require_answer
+from activities.parts.host_lookup import (
+    Hosts,
+    host_of,
+    own_kubeconfig,
+    require_own_namespace,
+    require_own_release,
+)
+from activities.steps.kubeconfig import require_answer
 from activities.steps.vcluster import pending_startup
+from activities.task_queues import ensure_right_queue
 from clients import errors as client
 from clients.host.protocol import Host
 from contracts.activities import SleepActivities, SleepInput
 from contracts.environment import Environment, System
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 
 
 class Sleep(SleepActivities):
     """Pauses and resumes vClusters on their hosts."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, own_queues: OwnQueues = NO_OWN_QUEUES) -> None:
         self._hosts = hosts
+        self._own_queues = own_queues
 
     @activity.defn(name="sleep.pause")
     async def pause(self, input: SleepInput) -> None:
@@ -68,6 +77,7 @@ class Sleep(SleepActivities):
 
     async def _own_host(self, environment: Environment) -> Host:
         """Return the host; raise Conflict if the namespace or the release there is not ours."""
+        ensure_right_queue(self._own_queues, environment, [System.HOST_CLUSTER])
         host, name = host_of(self._hosts, environment), environment.derived_name
         await require_own_namespace(host, environment)
         release = await host.get_release(name, name)

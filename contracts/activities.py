@@ -14,9 +14,16 @@ from typing import Any
 
 from temporalio import activity
 
-from contracts.capacity.models import AuditInput, AuditResult, PlacementDecision, ReservationRequest
-from contracts.environment import Environment, Receipt, StepName
+from contracts.capacity.models import (
+    AuditInput,
+    AuditResult,
+    HostCapacity,
+    PlacementDecision,
+    ReservationRequest,
+)
+from contracts.environment import Environment, Receipt, StepName, System
 from contracts.expiry_sweep import SweepPassInput, SweepResult
+from contracts.host_requests import HostAnswer, HostRequest
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.notifications import LifeRecord, Notification
 from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
@@ -27,11 +34,13 @@ class EnsureInput(Frozen):
     """The input of ensure: the environment for which the step creates its part.
 
     `request_id` and `requested_at` are for the mark of its life; the sender may leave them out.
+    `is_bootstrapped` is for the import: the worker beside the host has applied the bootstrap manifest.
     """
 
     environment: Environment
     request_id: str = ""
     requested_at: datetime | None = None
+    is_bootstrapped: bool = False
 
 
 class RemoveInput(Frozen):
@@ -105,6 +114,89 @@ class HeartbeatDetails(Frozen):
     checkpoint: str = ""
 
 
+#: The activities of the import beside those of every step.
+IMPORT_KEY = f"{StepName.IMPORT}.key"
+IMPORT_REGISTER = f"{StepName.IMPORT}.register"
+IMPORT_BOOTSTRAP = f"{StepName.IMPORT}.bootstrap"
+
+
+class BootstrapKey(Frozen):
+    """The public key for which the bootstrap manifest of a vCluster is sealed (X25519, base64)."""
+
+    public_key: str
+
+
+class RegisterInput(Frozen):
+    """The environment to register in the control plane, and the key for its bootstrap manifest."""
+
+    environment: Environment
+    public_key: str
+
+
+class SealedBootstrap(Frozen):
+    """The sealed bootstrap manifest (base64), which only a worker beside the host can open.
+
+    It is empty if the control plane reports the cluster as ready already.
+    """
+
+    sealed: str = ""
+
+
+class BootstrapInput(Frozen):
+    """The environment, and the sealed bootstrap manifest to apply in its vCluster."""
+
+    environment: Environment
+    sealed: str
+
+
+class RegisterActivities(ABC):
+    """The first part of the import, by a worker with credentials of the control plane."""
+
+    @activity.defn(name=IMPORT_REGISTER)
+    @abstractmethod
+    async def register(self, input: RegisterInput) -> SealedBootstrap:
+        """Ensure that the cluster record exists and is ours, and seal its bootstrap manifest."""
+
+
+class BootstrapActivities(ABC):
+    """The part of the import that a worker beside the host does, before `import.ensure`.
+
+    No worker has the credentials of both systems, and the bootstrap manifest is a secret, so it goes from one
+    worker to the other sealed for the vCluster.
+    """
+
+    @activity.defn(name=IMPORT_KEY)
+    @abstractmethod
+    async def key(self, input: EnsureInput) -> BootstrapKey:
+        """Return the public key of the vCluster."""
+
+    @activity.defn(name=IMPORT_BOOTSTRAP)
+    @abstractmethod
+    async def bootstrap(self, input: BootstrapInput) -> None:
+        """Apply the bootstrap manifest in the vCluster; repeating it changes nothing."""
+
+
+class QueuesInput(Frozen):
+    """The host of an environment, of which the workflow asks which systems have task queues."""
+
+    host: str
+
+
+class QueuesResult(Frozen):
+    """The systems that have a task queue by the settings of now; `host` is the one of the input."""
+
+    own_queues: tuple[System, ...] = ()
+
+
+class QueueActivities(ABC):
+    """What the settings say of task queues, which may change while an environment lives."""
+
+    @activity.defn(name="queues.read")
+    @abstractmethod
+    async def read(self, input: QueuesInput) -> QueuesResult:
+        """Return the systems that have a task queue now. Calls no system."""
+
+
 class CheckPeopleInput(Frozen):
     """The input of the check that the directory knows every user of the environment."""
 
@@ -142,8 +234,8 @@ class AccessResult(Frozen):
     in_doubt: bool = False
 
 
-class AccessActivities(ABC):
-    """Changes who may use an environment that is ready, in each system that lets people in.
+class GroupAccessActivities(ABC):
+    """Changes who may use an environment that is ready, in the system that has its group.
 
     After success those in `granting` have access, and those in `revoking` have none. Repeating it changes
     nothing. People whom others have added to a group stay in it.
@@ -153,6 +245,10 @@ class AccessActivities(ABC):
     @abstractmethod
     async def change_group(self, input: AccessInput) -> AccessResult:
         """Change the members of the identity provider's group, or else of the control plane's group."""
+
+
+class VirtualAccessActivities(ABC):
+    """Changes who may use an environment that is ready, in its virtual cluster; see GroupAccessActivities."""
 
     @activity.defn(name="access.virtual-cluster")
     @abstractmethod
@@ -245,6 +341,20 @@ class ReconcileActivities(ABC):
 
         Repeating it starts nothing twice.
         """
+
+
+class HostActivities(ABC):
+    """What a worker beside a host does there for others: the capacity workflow, and the API."""
+
+    @activity.defn(name="capacity.survey")
+    @abstractmethod
+    async def survey(self, input: HostCapacity) -> HostCapacity:
+        """Return what the host has; `input` is what the settings say, which takes precedence."""
+
+    @activity.defn(name="host.answer")
+    @abstractmethod
+    async def answer(self, input: HostRequest) -> HostAnswer:
+        """Answer a request of the API; repeating it changes nothing more."""
 
 
 class NotificationResult(Frozen):

@@ -54,6 +54,9 @@ class Environment(Frozen):
     changed_collaborators: tuple[str, ...] | None = Field(
         default=None, description="the collaborators after a change; None while they are those of the spec"
     )
+    own_queues: tuple[System, ...] = Field(
+        default=(), description="the outside systems whose steps have a task queue of the system"
+    )
 
     @property
     def collaborators(self) -> tuple[str, ...]:
@@ -74,6 +77,11 @@ class Environment(Frozen):
     def derived_name(self) -> str:
         """The one name of everything that is created for the environment, in every system."""
         return f"{self.prefix}-{self.mark.name}"
+
+    @property
+    def people_system(self) -> System:
+        """The system that knows the people of the environment, and has their group."""
+        return System.IDENTITY_PROVIDER if self.has_identity_provider else System.CONTROL_PLANE
 
     @property
     def without_values(self) -> "Environment":

@@ -36,6 +36,9 @@ class LifecycleTimeouts(Frozen):
     undo_timeout: timedelta = timedelta(minutes=4)
     first_pause: timedelta = timedelta(seconds=10)
     longest_pause: timedelta = timedelta(minutes=15)
+    #: How long an activity waits in the task queue of a system before the workflow says that no worker takes
+    #: it up, and asks whether the system still has that queue.
+    queue_timeout: timedelta = timedelta(minutes=1)
     #: After this time a teardown stops trying by itself and needs a person.
     give_up_after: timedelta = timedelta(days=3)
 

@@ -5,7 +5,8 @@
     ├── AccessDenied         credentials are wrong, expired or lack a right
     ├── InvalidRequest       a system does not accept the request
     ├── UnknownPerson        a directory does not know a person
-    └── NeverReady           what was started has failed and reports why
+    ├── NeverReady           what was started has failed and reports why
+    └── OtherQueue           the system has a task queue, and this was not it; the workflow takes that one
     retryable: a retry may succeed after some time
     ├── Throttled            the system asked the client to wait
     ├── Unavailable          the system fails, does not respond, or sends an invalid response
@@ -33,6 +34,7 @@ class ErrorType(StrEnum):
     INVALID_REQUEST = "InvalidRequest"
     UNKNOWN_PERSON = "UnknownPerson"
     NEVER_READY = "NeverReady"
+    OTHER_QUEUE = "OtherQueue"
     THROTTLED = "Throttled"
     UNAVAILABLE = "Unavailable"
     NOT_YET = "NotYet"
@@ -49,6 +51,7 @@ PERMANENT = frozenset(
         ErrorType.INVALID_REQUEST,
         ErrorType.UNKNOWN_PERSON,
         ErrorType.NEVER_READY,
+        ErrorType.OTHER_QUEUE,
     }
 )
 

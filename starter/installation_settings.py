@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from contracts.capacity.models import Limits
 from contracts.environment_workflow import LifecycleTimeouts
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import Prefix
 from worker.settings.models import Settings
 
@@ -21,6 +22,7 @@ class InstallationConfig:
     timeouts: LifecycleTimeouts
     team_quotas: Mapping[str, Limits] = field(default_factory=dict)
     person_quota: Limits = field(default_factory=Limits)
+    own_queues: OwnQueues = NO_OWN_QUEUES
 
     @classmethod
     def of(cls, settings: Settings) -> "InstallationConfig":
@@ -34,4 +36,5 @@ class InstallationConfig:
             timeouts=settings.lifecycle_timeouts,
             team_quotas={name: share.limits for name, share in settings.quotas.teams.items()},
             person_quota=settings.quotas.person.limits,
+            own_queues=settings.own_queues,
         )

@@ -17,7 +17,7 @@ from temporalio.service import TLSConfig
 from clients.kubernetes.auth.kubeconfig import UnusableCredentials, decode_base64, read_context
 from clients.private_files import read_trusted
 from worker.settings.groups.hosts import KubernetesHostCluster
-from worker.settings.models import Settings
+from worker.settings.models import HostWorkerSettings, Settings
 from worker.settings.sources import reader_of
 
 
@@ -33,7 +33,7 @@ class Certificate:
 class Certificates:
     """The certificates of a process, by its settings and its connection to Temporal."""
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(self, settings: Settings | HostWorkerSettings, client: Client) -> None:
         self._settings = settings
         self._at_start = tuple(self._read_at_start(client))
 
@@ -47,16 +47,20 @@ class Certificates:
             yield from _authority("temporal ca", "", tls.server_root_ca_cert)
             yield from _own("temporal client", "", tls.client_cert)
         settings = self._settings
-        yield from _authority("control plane ca", "", _content(settings.control_plane.ca_file))
-        if settings.identity is not None:
-            yield from _authority("identity provider ca", "", _content(settings.identity.ca_file))
+        if isinstance(settings, Settings):
+            yield from self._of_central_systems(settings)
         for name, cluster in settings.hosts.items():
             if not isinstance(cluster, KubernetesHostCluster):
                 yield from _authority("host ca", name, _content(cluster.ca_file))
 
+    def _of_central_systems(self, settings: Settings) -> Iterator[Certificate]:
+        yield from _authority("control plane ca", "", _content(settings.control_plane.ca_file))
+        if settings.identity is not None:
+            yield from _authority("identity provider ca", "", _content(settings.identity.ca_file))
+
     def _read_again(self) -> Iterator[Certificate]:
         """Yield those that the process itself reads again, so that a rotation needs no restart."""
-        identity = self._settings.identity
+        identity = self._settings.identity if isinstance(self._settings, Settings) else None
         if identity is not None and identity.private_key is not None:
             read = reader_of(identity.private_key, is_one_line=False)
             text = read() if read else identity.private_key.get_secret_value()

@@ -1,7 +1,7 @@
 """The factory of the clients of all outside systems that the settings name."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
 from clients.transport.tls_trust import TrustError, context_for
 from worker.notification_clients import open_audit_log_sinks, open_notification_channels
-from worker.settings.groups.hosts import KubernetesHostCluster, SimulatedHostCluster
+from worker.settings.groups.hosts import HostCluster, KubernetesHostCluster
 from worker.settings.groups.identity import IdentityKind
 from worker.settings.groups.identity import IdentityProvider as IdentityProviderSettings
 from worker.settings.models import Settings
@@ -47,16 +47,10 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         directory = _identity_provider(settings.identity) if settings.identity else None
         if directory is not None:
             closing.push_async_callback(directory.close)
-        hosts: dict[str, Host] = {}
-        # All hosts share the costly parts of Helm. Neither takes any resources before its first use.
-        charts, threads = ChartStore(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
-        # Calls that run are finished. Chart downloads are aborted before that, because a repository may never
-        # answer.
-        closing.callback(threads.shutdown)
-        closing.push_async_callback(charts.close)
-        for name, cluster in settings.hosts.items():
-            hosts[name] = _host(name, cluster, charts, threads)
-            closing.push_async_callback(hosts[name].close)
+        # Hosts with their own worker are not opened, also where their credentials are in the settings.
+        hosts = open_hosts(
+            {name: cluster for name, cluster in settings.hosts.items() if not cluster.own_worker}, closing
+        )
         try:
             channels, sinks = (
                 open_notification_channels(settings.notices, settings.installation, closing),
@@ -75,9 +69,29 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
                 settings.capacity.audit,
                 {name: share.limits for name, share in settings.quotas.teams.items()},
                 settings.quotas.person.limits,
+                settings.own_queues.hosts,
             ),
             InstallationSettings(settings.installation, settings.prefix, settings.lifecycle_timeouts),
+            settings.own_queues,
         )
+
+
+def open_hosts(clusters: Mapping[str, HostCluster], closing: AsyncExitStack) -> dict[str, Host]:
+    """Return clients of the hosts, which `closing` closes. No host is called yet.
+
+    Raises SettingsError for files that cannot be used.
+    """
+    hosts: dict[str, Host] = {}
+    # All hosts share the costly parts of Helm. Neither takes any resources before its first use.
+    charts, threads = ChartStore(), ThreadPoolExecutor(THREADS, thread_name_prefix="helm")
+    # Calls that run are finished. Chart downloads are aborted before that, because a repository may never
+    # answer.
+    closing.callback(threads.shutdown)
+    closing.push_async_callback(charts.close)
+    for name, cluster in clusters.items():
+        hosts[name] = _host(name, cluster, charts, threads)
+        closing.push_async_callback(hosts[name].close)
+    return hosts
 
 
 def _identity_provider(settings: IdentityProviderSettings) -> IdentityProvider:
@@ -136,12 +150,14 @@ def _client_proof(settings: IdentityProviderSettings, client_id: str, token_url:
 
 def _host(
     name: str,
-    cluster: SimulatedHostCluster | KubernetesHostCluster,
+    cluster: HostCluster,
     charts: ChartStore,
     threads: ThreadPoolExecutor,
 ) -> Host:
     if isinstance(cluster, KubernetesHostCluster):
         return _kubernetes(name, cluster, charts, threads)
+    if cluster.url is None or cluster.token is None:
+        raise SettingsError([f"{variable(('hosts', name, 'url'))}: is missing, or the token is"])
     return SimulatedHost(
         name,
         cluster.url,

@@ -19,7 +19,7 @@ from contracts.telemetry.metrics import (
 )
 from worker.certificates import Certificates
 from worker.codec import DecodeError, KeyMissing
-from worker.settings.models import Settings
+from worker.settings.models import HostWorkerSettings, Settings
 from worker.version import installed_version
 
 #: Certificates expire after months, and reading a few files takes milliseconds.
@@ -59,7 +59,9 @@ class WorkerMetrics:
 
 
 @asynccontextmanager
-async def measuring(metrics: WorkerMetrics, settings: Settings, client: Client) -> AsyncIterator[None]:
+async def measuring(
+    metrics: WorkerMetrics, settings: Settings | HostWorkerSettings, client: Client
+) -> AsyncIterator[None]:
     """Measure calls and certificates while the block runs."""
     certificates = await asyncio.to_thread(Certificates, settings, client)
 

@@ -5,8 +5,8 @@ import functools
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,19 +21,23 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 import contracts
 import workflows
 from activities.interceptor import ActivityInterceptor
-from activities.registry import Clients, all_activities
+from activities.registry import Clients, all_activities, host_activities
+from clients.host.protocol import Host
 from clients.private_files import write_private
+from contracts.environment import System
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
 from contracts.telemetry.metrics import DROPPED_SPANS
+from contracts.temporal.task_queues import RATE_SHARE, system_queue
 from contracts.temporal.worker_versions import DEPLOYMENT
-from worker.client_factory import open_clients
+from worker.client_factory import open_clients, open_hosts
 from worker.connection import check_namespace, connect
 from worker.data_converter import data_converter
 from worker.metrics import WorkerMetrics, measuring
-from worker.settings.models import Settings
+from worker.settings.groups.process import WorkerProcess
+from worker.settings.models import HostWorkerSettings, Settings
 from worker.telemetry import telemetry_runtime
 from worker.tracing.process import exported_traces
-from workflows.registry import WORKFLOWS
+from workflows.registry import HOST_WORKFLOWS, WORKFLOWS
 
 #: Longest delay between two heartbeats that the SDK sends. A cancellation reaches an activity with the
 #: response to its next heartbeat, so this is how late it can be. By default the SDK holds heartbeats back for
@@ -45,6 +49,9 @@ HEARTBEAT_THROTTLE = timedelta(seconds=2)
 #: of which a worker had 100 in memory took 439 s, with these 257 s.
 WORKFLOW_TASKS = 16
 
+#: Requests of the API that a worker beside a host has in memory: each lasts a second.
+MAX_CACHED_REQUESTS = 50
+
 #: The sandbox would load these modules again for each environment: 90 kB and half again as much CPU time.
 #: What the sandbox finds that way (a clock that one of our modules reads) the tests find too: the replays
 #: load all modules but the contracts again. For builtins, and for modules that are imported while a workflow
@@ -55,29 +62,21 @@ _PASSED_THROUGH = ("contracts", "workflows")
 _WORKFLOW_CODE = tuple(Path(package.__path__[0]) for package in (workflows, contracts))
 
 _Result = TypeVar("_Result")
+#: Makes the workers of a process with the clients of its systems.
+_MakeWorkers = Callable[[Client], Sequence[Worker]]
 
 log = structlog.stdlib.get_logger("moorage.worker")
 
 
-def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[Worker, Worker]:
-    """Return a worker for all workflows and activities, and a worker for undos.
+def make_workers(client: Client, clients: Clients, settings: Settings) -> list[Worker]:
+    """Return a worker for all workflows and activities, one for undos, and two for each limited system.
 
     Each runs once its `run` is awaited. Steps that wait for minutes may take all activity slots of the first
     worker; an undo never waits for them, because it has its own worker.
     """
-    deployment = deployment_of(settings.worker.version)
+    activities = all_activities(clients, client)
     worker = functools.partial(
-        Worker,
-        client,
-        activities=all_activities(clients, client),
-        interceptors=[ActivityInterceptor()],
-        max_concurrent_activities=settings.worker.max_concurrent_activities,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=settings.worker.graceful_shutdown,
-        # The SDK's own build id reads the bytecode of every imported module: half the CPU time of a start.
-        build_id=None if deployment else build_id(*_WORKFLOW_CODE),
-        deployment_config=deployment,
+        _worker, client, activities, settings.worker, deployment=deployment_of(settings.worker.version)
     )
     main_worker = worker(
         task_queue=TASK_QUEUE,
@@ -86,7 +85,69 @@ def make_workers(client: Client, clients: Clients, settings: Settings) -> tuple[
         max_cached_workflows=settings.worker.max_cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
     )
-    return main_worker, worker(task_queue=undo_queue(TASK_QUEUE))
+    groups = {System.CONTROL_PLANE: settings.control_plane, System.IDENTITY_PROVIDER: settings.identity}
+    limited = [
+        worker(task_queue=system_queue(queue, system, ""), rate=group.max_steps_per_second)
+        for system, group in groups.items()
+        if group and system in settings.own_queues.systems
+        for queue in (TASK_QUEUE, undo_queue(TASK_QUEUE))
+    ]
+    return [main_worker, worker(task_queue=undo_queue(TASK_QUEUE)), *limited]
+
+
+def make_host_workers(
+    client: Client, host: str, hosts: Mapping[str, Host], settings: HostWorkerSettings
+) -> list[Worker]:
+    """Return a worker for the forward steps on the host, and one for everything else there.
+
+    They have no version: a run that stays on one version would wait for a worker of it beside every host.
+    """
+    worker = functools.partial(
+        _worker,
+        client,
+        host_activities(hosts),
+        settings.worker,
+        rate=settings.hosts[host].max_steps_per_second,
+    )
+    # Requests of the API are with the undos, because steps may take all activity slots of the other worker.
+    return [
+        worker(task_queue=system_queue(TASK_QUEUE, System.HOST_CLUSTER, host)),
+        worker(
+            task_queue=system_queue(undo_queue(TASK_QUEUE), System.HOST_CLUSTER, host),
+            workflows=HOST_WORKFLOWS,
+            workflow_runner=workflow_runner(),
+            max_cached_workflows=MAX_CACHED_REQUESTS,
+            max_concurrent_workflow_tasks=WORKFLOW_TASKS,
+        ),
+    ]
+
+
+def _worker(
+    client: Client,
+    activities: Sequence[Callable[..., Any]],
+    process: WorkerProcess,
+    *,
+    deployment: WorkerDeploymentConfig | None = None,
+    rate: float | None = None,
+    **more: Any,
+) -> Worker:
+    """Return a worker; `rate` is the limit of its system, of which the queue has its share."""
+    return Worker(
+        client,
+        activities=activities,
+        interceptors=[ActivityInterceptor()],
+        max_concurrent_activities=process.max_concurrent_activities,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=process.graceful_shutdown,
+        # The SDK's own build id reads the bytecode of every imported module: half the CPU time of a start.
+        build_id=None if deployment else build_id(*_WORKFLOW_CODE),
+        deployment_config=deployment,
+        max_task_queue_activities_per_second=None if rate is None else rate * RATE_SHARE,
+        # An activity that a worker takes without the server is not counted there.
+        disable_eager_activity_execution=rate is not None,
+        **more,
+    )
 
 
 def deployment_of(version: str) -> WorkerDeploymentConfig | None:
@@ -134,10 +195,42 @@ async def run_worker(
 
     An error that the SDK treats as fatal while the worker runs is raised as well.
     """
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[_MakeWorkers]:
+        async with open_clients(settings) as clients:
+            yield lambda client: make_workers(client, clients, settings)
+
+    await _run(settings, opened(), TASK_QUEUE, prepare=prepare, ready=ready)
+
+
+async def run_host_worker(
+    settings: HostWorkerSettings, host: str, *, ready: Callable[[], None] | None = None
+) -> None:
+    """Poll for the work on one host until SIGTERM or SIGINT; see `run_worker`."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[_MakeWorkers]:
+        async with AsyncExitStack() as closing:
+            hosts = open_hosts({host: settings.hosts[host]}, closing)
+            yield lambda client: make_host_workers(client, host, hosts, settings)
+
+    queue = system_queue(TASK_QUEUE, System.HOST_CLUSTER, host)
+    await _run(settings, opened(), queue, ready=ready)
+
+
+async def _run(
+    settings: Settings | HostWorkerSettings,
+    opened: AbstractAsyncContextManager[_MakeWorkers],
+    task_queue: str,
+    *,
+    prepare: Callable[[Client], Coroutine[Any, Any, None]] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
     with _stop_on_signal() as stop, _runtime(settings) as runtime:
         metrics = WorkerMetrics(runtime.metric_meter) if settings.worker.metrics else None
         async with AsyncExitStack() as closing:
-            clients = await closing.enter_async_context(open_clients(settings))
+            make = await closing.enter_async_context(opened)
             client = await _unless_stopped(stop, _connected(settings, runtime, metrics))
             if client is None:
                 return
@@ -145,12 +238,12 @@ async def run_worker(
                 await closing.enter_async_context(measuring(metrics, settings, client))
             if prepare is not None:
                 await _unless_stopped(stop, prepare(client))
-            workers = make_workers(client, clients, settings)
+            workers = make(client)
             running = [asyncio.create_task(worker.run()) for worker in workers]
             stopping = asyncio.create_task(stop.wait())
             log.info(
                 "taking work",
-                task_queue=TASK_QUEUE,
+                task_queue=task_queue,
                 installation=settings.installation,
                 version=settings.worker.version,
             )
@@ -160,14 +253,14 @@ async def run_worker(
                 await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             log.info("stopping", grace=settings.worker.graceful_shutdown.total_seconds())
-            # Shut both down, also when one has failed: the other one then hands back its activities.
+            # Shut all of them down, also when one has failed: the others then hand back their activities.
             await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*running)
             log.info("stopped")
 
 
 @contextmanager
-def _runtime(settings: Settings) -> Iterator[Runtime]:
+def _runtime(settings: Settings | HostWorkerSettings) -> Iterator[Runtime]:
     """Yield the SDK's runtime. The traces of the block are exported; its metrics count the lost spans."""
     runtime = telemetry_runtime(settings.worker.metrics)
     dropped = runtime.metric_meter.create_counter(DROPPED_SPANS.name, DROPPED_SPANS.help)
@@ -176,7 +269,9 @@ def _runtime(settings: Settings) -> Iterator[Runtime]:
         yield runtime
 
 
-async def _connected(settings: Settings, runtime: Runtime, metrics: WorkerMetrics | None) -> Client:
+async def _connected(
+    settings: Settings | HostWorkerSettings, runtime: Runtime, metrics: WorkerMetrics | None
+) -> Client:
     on_refusal = metrics.count_refusal if metrics else None
     converter = data_converter(settings.encryption.keyring, on_refusal=on_refusal)
     client = await connect(converter, runtime=runtime)

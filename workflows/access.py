@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -16,15 +17,19 @@ from temporalio.exceptions import ActivityError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.access import AccessChanges
-    from contracts.activities import AccessActivities, AccessInput, AccessResult
-    from contracts.environment import MOORAGE_ACTOR, Phase, Problem, System
+    from contracts.activities import (
+        AccessInput,
+        AccessResult,
+        GroupAccessActivities,
+        VirtualAccessActivities,
+    )
+    from contracts.environment import MOORAGE_ACTOR, Environment, Phase, Problem, System
     from contracts.environment_workflow import (
         AnswerKind,
         CollaboratorAction,
         CollaboratorInput,
         LifecycleTimeouts,
         TransferInput,
-        undo_queue,
     )
     from contracts.leaver_rules import LeaverAction, LeaverInput
     from contracts.notifications import NotificationKind
@@ -33,16 +38,26 @@ from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
 from workflows.environment_state import EnvironmentState
 from workflows.notifications import Notifier
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, FEW_CALLS_TIMEOUT
+from workflows.task_queues import Placement, TaskQueues
 
 #: The longest pause after a failed attempt: who was removed must lose their access soon after a system, or
 #: our credential for it, is in order again.
 MAX_PAUSE = timedelta(minutes=2)
 
-_Change = Callable[[AccessActivities, AccessInput], Awaitable[AccessResult]]
-#: The systems that let people in.
-_SYSTEMS: tuple[tuple[_Change, str], ...] = (
-    (AccessActivities.change_group, "members of its group"),
-    (AccessActivities.change_virtual_cluster, "rights in the virtual cluster"),
+_Change = Callable[[Any, AccessInput], Awaitable[AccessResult]]
+_SystemOf = Callable[[Environment], System]
+#: The systems that let people in, with what is changed there.
+_SYSTEMS: tuple[tuple[_SystemOf, _Change, str], ...] = (
+    (
+        lambda environment: environment.people_system,
+        GroupAccessActivities.change_group,
+        "members of its group",
+    ),
+    (
+        lambda _: System.HOST_CLUSTER,
+        VirtualAccessActivities.change_virtual_cluster,
+        "rights in the virtual cluster",
+    ),
 )
 
 #: The systems that can be changed while the vCluster sleeps.
@@ -64,6 +79,7 @@ class AccessUpdater:
         self._state = state
         self._notifier = notifier
         self._timeouts = timeouts
+        self._queues = TaskQueues(state, timeouts)
         self._task: asyncio.Task[None] | None = None
         self._revision = 0
         self._stopped = False
@@ -161,7 +177,9 @@ class AccessUpdater:
                 if until := self._state.status.access.waits_until(workflow.now()):
                     await self._wait(until - workflow.now(), revision)
 
-    async def _attempt(self, changes: AccessChanges, systems: Sequence[tuple[_Change, str]]) -> _Attempt:
+    async def _attempt(
+        self, changes: AccessChanges, systems: Sequence[tuple[_SystemOf, _Change, str]]
+    ) -> _Attempt:
         """Ask all systems at once. A change that comes meanwhile ends an attempt that lasts long."""
         revision = self._revision
         input = AccessInput(
@@ -169,7 +187,10 @@ class AccessUpdater:
             granting=changes.granting,
             revoking=changes.revoking,
         )
-        tasks = [asyncio.create_task(self._execute(method, input, what)) for method, what in systems]
+        tasks = [
+            asyncio.create_task(self._execute(system_of(input.environment), method, input, what))
+            for system_of, method, what in systems
+        ]
 
         def all_done() -> bool:
             return all(task.done() for task in tasks)
@@ -205,23 +226,34 @@ class AccessUpdater:
                     self._state.drop_unknown_collaborator(person)
         return _Attempt(is_complete, problem)
 
-    async def _execute(self, method: _Change, input: AccessInput, what: str) -> AccessResult:
-        return require_genuine(
-            await workflow.execute_activity_method(
-                method,
-                input,
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
-                schedule_to_close_timeout=FEW_CALLS_TIMEOUT,
-                heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                retry_policy=RetryPolicy(
-                    initial_interval=self._timeouts.first_retry,
-                    maximum_interval=self._timeouts.longest_retry,
-                ),
-                # A later change must not overtake a call that is still in progress.
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=f"access: {what}",
+    async def _execute(self, system: System, method: _Change, input: AccessInput, what: str) -> AccessResult:
+        async def schedule(placement: Placement) -> AccessResult:
+            return require_genuine(
+                await workflow.execute_activity_method(
+                    method,
+                    input,
+                    task_queue=placement.task_queue,
+                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=placement.limit,
+                    schedule_to_start_timeout=placement.wait,
+                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                    retry_policy=RetryPolicy(
+                        initial_interval=self._timeouts.first_retry,
+                        maximum_interval=self._timeouts.longest_retry,
+                    ),
+                    # A later change must not overtake a call that is still in progress.
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    summary=f"access: {what}",
+                )
             )
+
+        changes = self._state.status.access
+        return await self._queues.execute(
+            system,
+            schedule,
+            limit=FEW_CALLS_TIMEOUT,
+            is_undo=True,
+            on_doubt=lambda: self._doubt(changes),
         )
 
     def _doubt(self, changes: AccessChanges) -> None:

@@ -23,6 +23,8 @@ _TIMED_OUT = {
     TimeoutType.SCHEDULE_TO_START: "no worker took it up",
 }
 
+_TIMEOUT_REMEDY = "If it happens again, `moorage doctor` of the platform team says which system is slow."
+_NO_WORKER_REMEDY = "`moorage doctor` of the platform team says which host or system has no worker."
 _SEE_THE_LOG = "See the worker's log."
 _REMEDIES: Mapping[str, str] = {
     ErrorType.TAMPERED: "Another program answered Temporal instead of the worker. Restrict its frontend.",
@@ -70,7 +72,7 @@ def problem_of(error: ActivityError, step: str, system: str) -> Problem:
             # The system of the last attempt, because the cause below describes that attempt.
             system=last.system if last else system,
             cause=f"{_timed_out(cause).rstrip('.')}.",
-            remedy="If it happens again, `moorage doctor` of the platform team says which system is slow.",
+            remedy=_NO_WORKER_REMEDY if cause.type is TimeoutType.SCHEDULE_TO_START else _TIMEOUT_REMEDY,
             type="Timeout",
         )
     if isinstance(cause, CancelledError):
@@ -96,6 +98,17 @@ def is_in_doubt(error: ActivityError) -> bool:
     """
     details = _details(error.cause) if isinstance(error.cause, ApplicationError) else None
     return details is None or details.in_doubt
+
+
+def is_cancelled(error: ActivityError) -> bool:
+    """Return whether the activity was cancelled by its workflow."""
+    return isinstance(error.cause, CancelledError)
+
+
+def system_of(error: ApplicationError) -> str:
+    """Return the system that the error names; "" if it names none."""
+    details = _details(error)
+    return details.system if details else ""
 
 
 def _details(error: ApplicationError) -> StepErrorDetails | None:

@@ -6,7 +6,7 @@ again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import CapacityActivities
+    from contracts.activities import CapacityActivities, HostActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         CapacityStart,
         CapacityState,
         CarriedCapacity,
+        HostCapacity,
         HostState,
         PlacementDecision,
         ReassignInput,
@@ -37,8 +38,10 @@ with workflow.unsafe.imports_passed_through():
         WakeInput,
     )
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
+    from contracts.environment import System
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType
+    from contracts.temporal.task_queues import system_queue
     from contracts.types.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
@@ -53,7 +56,10 @@ AUDIT_TIMEOUT = timedelta(minutes=10)
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
 FIRST_RETRY_INTERVAL = timedelta(milliseconds=500)
 MAX_RETRY_INTERVAL = timedelta(seconds=20)
-#: The time until the next audit after a failed one.
+#: The worker beside a host answers in a second or two. An audit does not wait longer for one that is not
+#: there, because callers wait for the first audit.
+SURVEY_TIMEOUT = timedelta(seconds=10)
+#: The time until the next audit after a failed one, or after one that could not learn what a host has.
 INTERVAL_AFTER_FAILURE = timedelta(seconds=20)
 #: How long a run with a long history still waits for an audit in progress.
 FINAL_AUDIT_TIMEOUT = timedelta(seconds=15)
@@ -147,13 +153,45 @@ class CapacityWorkflow:
             workflow.logger.warning("the capacity could not be audited: %s", error.cause)
             self._next_audit = workflow.now() + INTERVAL_AFTER_FAILURE
             return
-        apply_audit(self._ledger, found, self._ended.keys())
+        hosts = await self._survey_elsewhere(found.hosts)
+        apply_audit(self._ledger, found.model_copy(update={"hosts": hosts}), self._ended.keys())
         if not found.is_partial:
             self._audited_at = workflow.now()
-            self._next_audit = self._audited_at + found.next_audit_in
+            is_known = all(room.known for room in hosts)
+            pause = found.next_audit_in if is_known else min(found.next_audit_in, INTERVAL_AFTER_FAILURE)
+            self._next_audit = self._audited_at + pause
         # In a new run, everything that it carries is encrypted with the current key.
         self._is_renewal_requested = found.needs_renewal
         workflow.set_current_details(self._render_details(found.sentence))
+
+    async def _survey_elsewhere(self, hosts: Sequence[HostCapacity]) -> tuple[HostCapacity, ...]:
+        """Have the workers beside hosts say what these have; return all hosts.
+
+        A host whose worker does not answer in time stays as the audit has it, like one that does not answer.
+        """
+
+        async def survey(room: HostCapacity) -> HostCapacity:
+            if not room.is_elsewhere:
+                return room
+            queue = undo_queue(workflow.info().task_queue)
+            try:
+                return require_genuine(
+                    await workflow.execute_activity_method(
+                        HostActivities.survey,
+                        room,
+                        task_queue=system_queue(queue, System.HOST_CLUSTER, room.name),
+                        schedule_to_close_timeout=SURVEY_TIMEOUT,
+                        retry_policy=RetryPolicy(
+                            initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
+                        ),
+                        summary=f"what host {room.name} has",
+                    )
+                )
+            except ActivityError as error:
+                workflow.logger.warning("host %s was not surveyed: %s", room.name, error.cause)
+                return room
+
+        return tuple(await asyncio.gather(*map(survey, hosts)))
 
     # --- updates, signals and queries -----------------------------------------------------------------
 

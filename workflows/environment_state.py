@@ -1,5 +1,6 @@
 """The record of one environment: what its workflow knows, and how it is shown."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         StepName,
         StepState,
         StepStatus,
+        System,
     )
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
@@ -240,6 +242,23 @@ class EnvironmentState:
         workflow.upsert_search_attributes([search_attributes.COLLABORATORS.value_set(people)])
         # The API reads the memo while no worker answers, and decides by it who may see the environment.
         workflow.upsert_memo({workflow_memo.COLLABORATORS: list(people)})
+
+    def set_own_queues(self, systems: Iterable[System]) -> None:
+        """Record which systems have task queues by the settings of now."""
+        # In the order of the vocabulary, because that of a set differs between two replays.
+        wanted = set(systems)
+        known = tuple(system for system in System if system in wanted)
+        environment = self.status.environment
+        if known != environment.own_queues:
+            self._change(environment=environment.model_copy(update={"own_queues": known}))
+
+    def set_step_note(self, name: StepName, note: str) -> None:
+        """Change the note of a step, and nothing else of it."""
+        steps = tuple(
+            old.model_copy(update={"note": truncate(note)}) if old.step is name else old
+            for old in self.status.steps
+        )
+        self._change(steps=steps)
 
     def set_access(self, access: AccessChanges, problem: Problem | None = None) -> None:
         """Record which changes of access are left, and why the last attempt failed, if it did."""

@@ -1,8 +1,9 @@
-"""All workflows: a worker registers them, and the replay tests replay histories with them."""
+"""All workflows: workers register them, and the replay tests replay histories with them."""
 
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.host_request import HostRequestWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
 
@@ -13,3 +14,5 @@ WORKFLOWS = [
     LeaverSweepWorkflow,
     ReconcileWorkflow,
 ]
+#: Those of a worker beside a host.
+HOST_WORKFLOWS = [HostRequestWorkflow]

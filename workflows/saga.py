@@ -20,7 +20,6 @@ with workflow.unsafe.imports_passed_through():
         Problem,
         StepName,
         StepState,
-        System,
     )
     from contracts.environment_workflow import EnvironmentStart
     from contracts.telemetry.metrics import STEP_DURATION, STEP_FAILURES, cause_label
@@ -44,7 +43,7 @@ class Saga:
         self._timeouts = start.timeouts
         self._state = state
         self._steps = steps_of(start.environment)
-        self._executor = StepExecutor(start, self._steps, state.status.requested_at)
+        self._executor = StepExecutor(start, self._steps, state, lambda: self._record_doubt(True))
         over = (StepState.WAITING, StepState.UNDONE)
         self._started_steps = [step for step in self._steps if state.state_of(step.name) not in over]
         # A late response may still come to the calls that a life had in progress when its run was closed from
@@ -122,10 +121,7 @@ class Saga:
         try:
             await self._executor.check_people()
         except ActivityError as error:
-            system = (
-                System.IDENTITY_PROVIDER if self._environment.has_identity_provider else System.CONTROL_PLANE
-            )
-            return self._failure(error, "people", system, "check")
+            return self._failure(error, "people", self._environment.people_system, "check")
         return None
 
     async def _ensure(self, step: Step) -> Problem | None:

@@ -27,6 +27,7 @@ from workflows.capacity_release import release_while_asleep
 from workflows.environment_state import EnvironmentState
 from workflows.notifications import Notifier
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, START_TIMEOUT
+from workflows.task_queues import Placement, TaskQueues
 
 #: One attempt to put it to sleep: a tenant's pods have ten minutes to end at most.
 PAUSE_TIMEOUT = timedelta(minutes=12)
@@ -52,6 +53,7 @@ class SleepController:
         self._notifier = notifier
         self._access = access
         self._timeouts = timeouts
+        self._queues = TaskQueues(state, timeouts)
         self._task: asyncio.Task[None] | None = None
         self._admission: asyncio.Task[PlacementDecision] | None = None
         self._is_giving_back = False
@@ -163,22 +165,34 @@ class SleepController:
         if phase is Phase.FALLING_ASLEEP:
             # Until it succeeds: what has failed is shown, and tried again.
             method, limit, summary = SleepActivities.pause, PAUSE_TIMEOUT, "put to sleep"
-            queue, priority = undo_queue(workflow.info().task_queue), Priority.default
+            priority = Priority.default
         else:
             method, limit, summary = SleepActivities.resume, START_TIMEOUT, "wake"
-            queue, priority = workflow.info().task_queue, WAKE_PRIORITY
+            priority = WAKE_PRIORITY
+
+        async def schedule(placement: Placement) -> None:
+            require_genuine(
+                await workflow.execute_activity_method(  # type: ignore[func-returns-value]
+                    method,
+                    SleepInput(environment=self._state.status.environment.without_values),
+                    task_queue=placement.task_queue,
+                    start_to_close_timeout=limit,
+                    schedule_to_close_timeout=placement.limit,
+                    schedule_to_start_timeout=placement.wait,
+                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=priority,
+                    summary=summary,
+                )
+            )
+
         task = asyncio.create_task(
-            workflow.execute_activity_method(
-                method,
-                SleepInput(environment=self._state.status.environment.without_values),
-                task_queue=queue,
-                start_to_close_timeout=limit,
-                schedule_to_close_timeout=min(limit, self._timeouts.step_timeout or limit),
-                heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                retry_policy=self._retries(),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=priority,
-                summary=summary,
+            self._queues.execute(
+                System.HOST_CLUSTER,
+                schedule,
+                limit=min(limit, self._timeouts.step_timeout or limit),
+                is_undo=phase is Phase.FALLING_ASLEEP,
             )
         )
         await workflow.wait_condition(lambda: task.done() or not self._is_still(phase))
@@ -186,7 +200,7 @@ class SleepController:
             task.cancel()
             await workflow.wait_condition(task.done)
         try:
-            require_genuine(task.result())
+            task.result()
         except ActivityError as error:
             return problem_of(error, STEP, System.HOST_CLUSTER) if self._is_still(phase) else None
         except asyncio.CancelledError:

@@ -1,29 +1,40 @@
 """Executes the activities of the steps: their arguments, task queues, limits, retries and priorities."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import (
+        IMPORT_BOOTSTRAP,
+        IMPORT_KEY,
+        IMPORT_REGISTER,
+        BootstrapInput,
+        BootstrapKey,
         CheckPeopleInput,
         EnsureInput,
         InspectInput,
         InspectResult,
         PeopleActivities,
+        RegisterInput,
         RemoveInput,
         RemoveResult,
+        SealedBootstrap,
         StepActivities,
         step_activity_name,
     )
-    from contracts.environment import Receipt, StepName
-    from contracts.environment_workflow import EnvironmentStart, undo_queue
+    from contracts.environment import Receipt, StepName, System
+    from contracts.environment_workflow import EnvironmentStart
+    from contracts.types.models import Frozen
 
 from workflows.activity_failures import require_genuine
+from workflows.environment_state import EnvironmentState
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, Step
+from workflows.task_queues import Placement, TaskQueues, system_of_other_queue
 
 #: The directory may be down for a moment, and hundreds may wait before this environment. The developer should
 #: still get an answer soon.
@@ -36,14 +47,22 @@ STEPS_WITH_VALUES = frozenset({StepName.NAMESPACE, StepName.VCLUSTER})
 #: https://docs.temporal.io/develop/task-queue-priority-fairness
 LOWEST_PRIORITY = 5
 
-_Input = TypeVar("_Input")
 _Result = TypeVar("_Result")
 
 
 class StepExecutor:
     """Executes the activities of one life. Each method raises ActivityError if its activity has failed."""
 
-    def __init__(self, start: EnvironmentStart, steps: tuple[Step, ...], life_started_at: datetime) -> None:
+    def __init__(
+        self,
+        start: EnvironmentStart,
+        steps: tuple[Step, ...],
+        state: EnvironmentState,
+        on_doubt: Callable[[], None],
+    ) -> None:
+        self._queues = TaskQueues(state, start.timeouts)
+        self._state = state
+        self._on_doubt = on_doubt
         self._environment = start.environment
         #: For the steps that need no values: a template's values may be large, and a history holds each
         #: argument.
@@ -51,49 +70,113 @@ class StepExecutor:
         self._request_id = start.request_id
         self._timeouts = start.timeouts
         self._steps = steps
-        self._life_started_at = life_started_at
+        self._life_started_at = state.status.requested_at
 
     async def check_people(self) -> None:
         """Check that all people of the environment are known."""
-        require_genuine(
-            await workflow.execute_activity_method(  # type: ignore[func-returns-value]
-                PeopleActivities.check,
-                CheckPeopleInput(environment=self._without_values),
-                start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
-                schedule_to_close_timeout=self._limit(PEOPLE_CHECK_TIMEOUT),
-                heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                retry_policy=self._retries(),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(0),
-                summary="everybody is known",
+        limit = self._limit(PEOPLE_CHECK_TIMEOUT)
+
+        async def schedule(placement: Placement) -> None:
+            require_genuine(
+                await workflow.execute_activity_method(  # type: ignore[func-returns-value]
+                    PeopleActivities.check,
+                    CheckPeopleInput(environment=self._without_values),
+                    task_queue=placement.task_queue,
+                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
+                    schedule_to_close_timeout=placement.limit,
+                    schedule_to_start_timeout=placement.wait,
+                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=self._priority(0),
+                    summary="everybody is known",
+                )
             )
-        )
+
+        await self._queues.execute(self._environment.people_system, schedule, limit=limit, is_undo=False)
 
     async def execute_ensure(self, step: Step) -> Receipt:
         """Execute the step's ensure on the task queue of the forward steps."""
         environment = self._environment if step.name in STEPS_WITH_VALUES else self._without_values
-        return await self._execute(
-            step,
-            StepActivities.ensure,
-            EnsureInput(
-                environment=environment, request_id=self._request_id, requested_at=self._life_started_at
-            ),
-            Receipt,
-            task_queue=None,
-            attempt=step.attempt_timeout,
-            limit=self._limit(step.timeout),
-            steps_before=self._steps.index(step),
-            summary=step.summary,
+        limit = self._limit(step.timeout)
+        give_up_at = workflow.now() + limit
+        while True:
+            is_bootstrapped = step.name is StepName.IMPORT and self._queues.has_own(System.HOST_CLUSTER)
+            if is_bootstrapped:
+                await self._bootstrap(step, give_up_at)
+            try:
+                return await self._execute(
+                    step,
+                    step_activity_name(step.name, StepActivities.ensure),
+                    EnsureInput(
+                        environment=environment,
+                        request_id=self._request_id,
+                        requested_at=self._life_started_at,
+                        is_bootstrapped=is_bootstrapped,
+                    ),
+                    Receipt,
+                    attempt=step.attempt_timeout,
+                    limit=give_up_at - workflow.now(),
+                    steps_before=self._steps.index(step),
+                    summary=step.summary,
+                )
+            except ActivityError as error:
+                # The import calls two systems, and its own is the control plane.
+                other = system_of_other_queue(error)
+                if other is not System.HOST_CLUSTER or is_bootstrapped:
+                    raise
+                self._state.set_own_queues((*self._state.status.environment.own_queues, other))
+
+    async def _bootstrap(self, step: Step, give_up_at: datetime) -> None:
+        """Register the cluster and apply its bootstrap manifest, by workers that each reach one system."""
+        environment = self._without_values
+
+        async def execute(
+            name: str, input: Frozen, result_type: type[_Result], *, what: str, system: System
+        ) -> _Result:
+            return await self._execute(
+                step,
+                name,
+                input,
+                result_type,
+                system=system,
+                attempt=step.attempt_timeout,
+                limit=give_up_at - workflow.now(),
+                steps_before=self._steps.index(step),
+                summary=f"{step.summary}: {what}",
+            )
+
+        key = await execute(
+            IMPORT_KEY,
+            EnsureInput(environment=environment),
+            BootstrapKey,
+            what="key of the vCluster",
+            system=System.HOST_CLUSTER,
         )
+        registered = await execute(
+            IMPORT_REGISTER,
+            RegisterInput(environment=environment, public_key=key.public_key),
+            SealedBootstrap,
+            what="record in the control plane",
+            system=System.CONTROL_PLANE,
+        )
+        if registered.sealed:
+            await execute(
+                IMPORT_BOOTSTRAP,
+                BootstrapInput(environment=environment, sealed=registered.sealed),
+                type(None),
+                what="bootstrap in the vCluster",
+                system=System.HOST_CLUSTER,
+            )
 
     async def execute_remove(self, step: Step, *, force: bool) -> RemoveResult:
         """Execute the step's remove; `force` is as in `RemoveInput`."""
         return await self._execute(
             step,
-            StepActivities.remove,
+            step_activity_name(step.name, StepActivities.remove),
             RemoveInput(environment=self._without_values, life_started_at=self._life_started_at, force=force),
             RemoveResult,
-            task_queue=undo_queue(workflow.info().task_queue),
+            is_undo=True,
             attempt=self._timeouts.undo_timeout,
             limit=self._timeouts.undo_timeout,
             steps_before=len(self._steps) - 1 - self._steps.index(step),
@@ -104,10 +187,10 @@ class StepExecutor:
         """Execute the step's inspect."""
         return await self._execute(
             step,
-            StepActivities.inspect,
+            step_activity_name(step.name, StepActivities.inspect),
             InspectInput(environment=self._without_values, life_started_at=self._life_started_at),
             InspectResult,
-            task_queue=undo_queue(workflow.info().task_queue),
+            is_undo=True,
             attempt=FEW_CALLS_ATTEMPT_TIMEOUT,
             limit=min(INSPECT_TIMEOUT, self._timeouts.undo_timeout),
             steps_before=len(self._steps) - 1,
@@ -117,34 +200,48 @@ class StepExecutor:
     async def _execute(
         self,
         step: Step,
-        method: Callable[[StepActivities, _Input], Awaitable[_Result]],
-        input: _Input,
+        activity: str,
+        input: Frozen,
         result_type: type[_Result],
         *,
-        task_queue: str | None,
+        system: System | None = None,
+        is_undo: bool = False,
         attempt: timedelta,
         limit: timedelta,
         steps_before: int,
         summary: str,
     ) -> _Result:
         """Execute an activity of a step; `attempt` is the limit of one attempt, `limit` that of all."""
-        result: _Result = require_genuine(
-            await workflow.execute_activity(
-                step_activity_name(step.name, method),
-                input,
-                result_type=result_type,
-                task_queue=task_queue,
-                start_to_close_timeout=attempt,
-                schedule_to_close_timeout=limit,
-                heartbeat_timeout=self._timeouts.heartbeat_timeout,
-                retry_policy=self._retries(),
-                # An undo must not overtake an ensure that is still in progress.
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                priority=self._priority(steps_before),
-                summary=summary,
+
+        async def schedule(placement: Placement) -> _Result:
+            result: _Result = require_genuine(
+                await workflow.execute_activity(
+                    activity,
+                    input,
+                    result_type=result_type,
+                    task_queue=placement.task_queue,
+                    start_to_close_timeout=attempt,
+                    schedule_to_close_timeout=placement.limit,
+                    schedule_to_start_timeout=placement.wait,
+                    heartbeat_timeout=self._timeouts.heartbeat_timeout,
+                    retry_policy=self._retries(),
+                    # An undo must not overtake an ensure that is still in progress.
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    priority=self._priority(steps_before),
+                    summary=summary,
+                )
             )
+            return result
+
+        return await self._queues.execute(
+            system or step.system,
+            schedule,
+            limit=limit,
+            is_undo=is_undo,
+            report=lambda note: self._state.set_step_note(step.name, note),
+            # A remove or an inspection creates nothing that could appear late.
+            on_doubt=(lambda: None) if is_undo else self._on_doubt,
         )
-        return result
 
     def _limit(self, limit: timedelta) -> timedelta:
         return min(limit, self._timeouts.step_timeout or limit)

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from activities import activity_context
 from activities.errors import NotConfigured, NotYet
 from activities.ownership import mark_text, require_ours
+from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Chart, Namespace, Release
 from clients.host.protocol import Host
 from contracts.environment import Environment, System
@@ -81,3 +83,37 @@ def require_own_release(release: Release, ours: OwnerMark) -> None:
     """Return if the release has our mark; else raise Conflict."""
     thing = f"Helm release {release.name} in namespace {release.namespace}"
     require_ours(System.HOST_CLUSTER, thing, mark_text(release.labels), ours)
+
+
+async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
+    """Return the kubeconfig of our vCluster, and wait until it is exported.
+
+    The chart writes it a little after the pod is ready. Raises Conflict if the namespace or the release is
+    not ours.
+    """
+    name = environment.derived_name
+    await require_own_namespace(host, environment)
+    release = await host.get_release(name, name)
+    if release is None:
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"Helm release {name} is not to be found on host {host.name}",
+            "See who has uninstalled it",
+        )
+    require_own_release(release, environment.mark)
+    found: list[Kubeconfig] = []
+
+    async def exported() -> str:
+        kubeconfig = await host.kubeconfig(name, name)
+        if kubeconfig is None:
+            return "the vCluster to export its kubeconfig"
+        found.append(kubeconfig)
+        return ""
+
+    if waiting_for := await activity_context.wait_until(exported):
+        raise NotYet(
+            System.HOST_CLUSTER,
+            f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",
+            "See the log of the vCluster's pod",
+        )
+    return found[0]

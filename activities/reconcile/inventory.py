@@ -34,17 +34,27 @@ class Inventory:
 
 @dataclass(frozen=True)
 class MarkedSystems:
-    """The systems of one installation."""
+    """The systems of one installation. `elsewhere` are the hosts that only their own worker reaches."""
 
     installation: str
     prefix: Prefix
     rafay: Rafay
     directory: IdentityProvider | None
     hosts: Mapping[str, Host]
+    elsewhere: frozenset[str] = frozenset()
 
     def derived_name(self, mark: OwnerMark) -> str:
         """Return the name of everything of this environment."""
         return f"{self.prefix}-{mark.name}"
+
+    def why_unseen(self, host: str) -> str:
+        """Return why a life on `host` may have a part there that is not seen; "" if it cannot.
+
+        `host` is "" if it is not known where the life was.
+        """
+        if host in self.elsewhere or (not host and self.elsewhere):
+            return f"only its own worker reaches host {host or ', '.join(sorted(self.elsewhere))}"
+        return f"its host {host} is not in the settings" if host and host not in self.hosts else ""
 
     async def list_all(self) -> Inventory:
         """Return every life whose marks are on something with its derived name."""

@@ -167,16 +167,19 @@ class ReconcileSweep(ReconcileActivities):
         if run.kind is RunKind.OWNER:
             return None
         judgement = judge(found, run)
-        if judgement.verdict is Verdict.UNDO and (missing := await self._missing_host(described, found)):
-            judgement = Judgement(Verdict.LOOK, f"its host {missing} is not in the settings")
+        if judgement.verdict is Verdict.UNDO and (reason := await self._unseen_host(described, found)):
+            judgement = Judgement(Verdict.LOOK, reason)
         return _Case(mark, run, described, found, judgement)
 
-    async def _missing_host(self, described: WorkflowExecutionDescription | None, found: Findings) -> str:
-        """Return the host of the life, as its run says, if the settings do not name it any more."""
-        if described is None or found.host:
+    async def _unseen_host(self, described: WorkflowExecutionDescription | None, found: Findings) -> str:
+        """Return why the life may have a part on a host that this worker does not reach; "" if it has none.
+
+        The parts that are seen must not be undone then: the environment may be whole.
+        """
+        if found.host:
             return ""
-        host = described.typed_search_attributes.get(search_attributes.HOST) or ""
-        return "" if host in self._systems.hosts else host
+        attributes = described.typed_search_attributes if described else None
+        return self._systems.why_unseen((attributes.get(search_attributes.HOST) if attributes else "") or "")
 
     def _orphan(self, case: _Case, first_seen: datetime) -> Orphan:
         life_mark = case.found.life_mark

@@ -5,25 +5,30 @@ it.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+
+from temporalio import activity
 
 from activities import activity_context
-from activities.errors import Conflict, NeverReady, NotAccepted, NotYet
+from activities.errors import Conflict, NeverReady, NotYet
 from activities.ownership import NOTHING_THERE, mark_text, note_foreign, require_ours
 from activities.parts.bootstrap_manifest import BootstrapManifest
+from activities.parts.cluster_bootstrap import apply_bootstrap, call_until_done
 from activities.parts.control_plane_resource import own_project
-from activities.parts.host_lookup import Hosts, host_of
-from activities.steps.kubeconfig import own_kubeconfig
+from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
+from activities.parts.sealed_bootstrap import seal
 from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay
 from contracts.activities import (
+    IMPORT_REGISTER,
     EnsureInput,
     InspectInput,
     InspectResult,
+    RegisterActivities,
+    RegisterInput,
     RemoveInput,
     RemoveResult,
+    SealedBootstrap,
     StepActivities,
 )
 from contracts.environment import Environment, Receipt, System
@@ -33,10 +38,8 @@ from contracts.environment import Environment, Receipt, System
 #: vCluster is gone.
 AGENT_TIMEOUT = timedelta(seconds=60)
 
-_T = TypeVar("_T")
 
-
-class ImportStep(StepActivities):
+class ImportStep(StepActivities, RegisterActivities):
     """Imports the vCluster, deregisters it, and finds its record."""
 
     def __init__(self, rafay: Rafay, hosts: Hosts) -> None:
@@ -53,7 +56,10 @@ class ImportStep(StepActivities):
         project = await own_project(self._rafay, environment)
         cluster = await self._record(project, environment)
         if not cluster.ready:
-            await self._bootstrap(cluster, environment)
+            if not input.is_bootstrapped:
+                host = host_of(self._hosts, environment)
+                text = await self._manifest(cluster)
+                await apply_bootstrap(host, environment, await own_kubeconfig(host, environment), text)
             await self._wait_until_ready(cluster)
         return Receipt(name=cluster.name, reference=cluster.id)
 
@@ -73,28 +79,25 @@ class ImportStep(StepActivities):
         require_ours(System.CONTROL_PLANE, f"Cluster {name}", mark_text(cluster.labels), mark)
         return cluster
 
-    async def _bootstrap(self, cluster: Cluster, environment: Environment) -> None:
-        """Apply the manifest inside the vCluster that makes its agent report."""
+    @activity.defn(name=IMPORT_REGISTER)
+    async def register(self, input: RegisterInput) -> SealedBootstrap:
+        """Ensure that the cluster record exists and is ours, and seal its bootstrap manifest."""
+        environment = input.environment
+        cluster = await self._record(await own_project(self._rafay, environment), environment)
+        if cluster.ready:
+            return SealedBootstrap()
+        text = await self._manifest(cluster)
+        return SealedBootstrap(sealed=seal(text, input.public_key, environment.mark.life))
 
-        async def manifest() -> BootstrapManifest:
-            return await BootstrapManifest.read(await self._rafay.bootstrap(cluster.project_id, cluster.name))
+    async def _manifest(self, cluster: Cluster) -> str:
+        """Return the bootstrap manifest once the control plane has made it: checked, and a credential."""
 
-        bootstrap = await _with_retries(manifest, "the control plane to make the bootstrap manifest")
-        host = host_of(self._hosts, environment)
-        kubeconfig = await own_kubeconfig(host, environment)
-        async with host.virtual_cluster(kubeconfig) as virtual:
+        async def manifest() -> str:
+            text = await self._rafay.bootstrap(cluster.project_id, cluster.name)
+            await BootstrapManifest.read(text)
+            return text
 
-            async def apply_manifests() -> None:
-                try:
-                    await virtual.apply(bootstrap.manifests(), environment.mark.labels)
-                except client.Rejected as error:
-                    raise NotAccepted(
-                        System.HOST_CLUSTER,
-                        f"The vCluster could not {error.operation}: {bootstrap.hide(error.detail)}",
-                        "Show it to the platform team: the bootstrap manifest does not fit the vCluster",
-                    ) from None
-
-            await _with_retries(apply_manifests, "the vCluster to take the bootstrap manifest")
+        return await call_until_done(manifest, "the control plane to make the bootstrap manifest")
 
     async def _wait_until_ready(self, cluster: Cluster) -> None:
         async def missing() -> str:
@@ -166,28 +169,3 @@ class ImportStep(StepActivities):
         if cluster is None or not input.environment.mark.matches_labels(cluster.labels):
             return InspectResult()
         return InspectResult(left=(f"cluster {cluster.name}",))
-
-
-async def _with_retries(call: Callable[[], Awaitable[_T]], waiting_for: str) -> _T:
-    """Retry the call while a retry may help, until the activity's time is over.
-
-    It retries here, and not by another attempt of the step: a vCluster that has just started may have
-    accepted many objects, which need not be sent again because one call failed.
-    """
-    results: list[_T] = []
-    errors: list[client.ClientError] = []
-
-    async def attempt() -> str:
-        try:
-            results.append(await call())
-        except client.ClientError as error:
-            if not error.retryable:
-                raise
-            errors.append(error)
-            why = "" if isinstance(error, client.NotYet) else f", which could not {error.operation} just now"
-            return waiting_for + why
-        return ""
-
-    if await activity_context.wait_until(attempt):
-        raise errors[-1]
-    return results[0]

@@ -7,7 +7,7 @@ is deleted with the vCluster.
 
 from activities import activity_context
 from activities.errors import NotYet
-from activities.parts.host_lookup import Hosts, host_of, require_own_namespace, require_own_release
+from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
 from contracts.activities import (
@@ -18,7 +18,7 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Environment, Receipt, System
+from contracts.environment import Receipt, System
 
 
 class KubeconfigStep(StepActivities):
@@ -44,40 +44,6 @@ class KubeconfigStep(StepActivities):
     async def inspect(self, input: InspectInput) -> InspectResult:  # noqa: ARG002
         """Return nothing; see `remove`."""
         return InspectResult()
-
-
-async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
-    """Return the kubeconfig of our vCluster, and wait until it is exported.
-
-    The chart writes it a little after the pod is ready. Raises Conflict if the namespace or the release is
-    not ours.
-    """
-    name = environment.derived_name
-    await require_own_namespace(host, environment)
-    release = await host.get_release(name, name)
-    if release is None:
-        raise NotYet(
-            System.HOST_CLUSTER,
-            f"Helm release {name} is not to be found on host {host.name}",
-            "See who has uninstalled it",
-        )
-    require_own_release(release, environment.mark)
-    found: list[Kubeconfig] = []
-
-    async def exported() -> str:
-        kubeconfig = await host.kubeconfig(name, name)
-        if kubeconfig is None:
-            return "the vCluster to export its kubeconfig"
-        found.append(kubeconfig)
-        return ""
-
-    if waiting_for := await activity_context.wait_until(exported):
-        raise NotYet(
-            System.HOST_CLUSTER,
-            f"The vCluster on host {host.name} is not usable in its time: waiting for {waiting_for}",
-            "See the log of the vCluster's pod",
-        )
-    return found[0]
 
 
 async def require_answer(host: Host, kubeconfig: Kubeconfig) -> None:

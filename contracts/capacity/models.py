@@ -157,6 +157,8 @@ class HostCapacity(Frozen):
     total: Limits = Limits()
     known: bool = True
     remark: str = ""
+    #: Only the worker beside the host can say what it has; `total` is what the settings say.
+    is_elsewhere: bool = False
 
 
 #: A life that has not started this long after its claim will never start: the API tries to start one several

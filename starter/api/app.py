@@ -65,6 +65,7 @@ from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
 from starter.expiry.reconcile import ReconcileSweeps
 from starter.expiry.sweeps import Sweeps
+from starter.host_workers.requests import HostRequests
 from starter.http_server.body_limit import BodyLimit
 from starter.installation_settings import InstallationConfig
 from starter.monitoring.installation_metrics import InstallationMetrics
@@ -128,6 +129,7 @@ def create_app(
         rafay=rafay,
         directory=directory,
         has_identity_provider=settings.identity is not None,
+        elsewhere=settings.own_queues.hosts,
     )
     state = app.state
     _add_services(state, settings, client, tokens_file=tokens_file, people=people, hosts=hosts, marks=marks)
@@ -200,14 +202,14 @@ def _add_services(
         catalogue=catalogue,
         people=directory,
         placement=placement,
-        starter=EnvironmentStarter(client, reader, reservations),
+        starter=EnvironmentStarter(client, reader, reservations, installation.own_queues),
     )
     state.access = access
-    state.attention = Attention(client, settings.sweep)
+    state.attention = Attention(client, settings.sweep, settings.own_queues)
     state.catalogue = catalogue
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
-    clusters = VirtualClusters(hosts)
+    clusters = VirtualClusters(hosts, HostRequests(client), settings.own_queues.hosts)
     state.credentials = CredentialIssuer(access, clusters)
     state.closing = [state.credentials.close, clusters.close]
     state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)
@@ -222,6 +224,7 @@ def _add_services(
         settings.sweep,
         capacity=lambda: reservations.state(StateInput(person="", teams=())),
         orphans=lambda: count_orphans(client, reader),
+        own_queues=settings.own_queues,
     )
     state.kubeconfigs = KubeconfigReader(access, clusters, state.credentials)
     state.leavers = Leavers(client, settings.sweep)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 from starter.cli.errors import CliError, Code
 
 if TYPE_CHECKING:
-    from worker.settings.models import CodecServerSettings, Settings
+    from worker.settings.models import CodecServerSettings, HostWorkerSettings, Settings
 
-    _Settings = TypeVar("_Settings", Settings, CodecServerSettings)
+    _Settings = TypeVar("_Settings", Settings, CodecServerSettings, HostWorkerSettings)
 
 
 def read_settings(load: "Callable[[], _Settings]") -> "_Settings":

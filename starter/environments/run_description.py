@@ -1,11 +1,12 @@
 """What Temporal tells about a run without a worker: memo, search attributes, pending activities."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
@@ -25,6 +26,9 @@ from worker.codec import DecodeError, ForeignPayload
 
 #: Longest part of a failed attempt's message that is shown beside a step, in characters.
 MAX_FAILURE = 300
+
+#: A free worker takes an activity up within moments. After this time it is worth a word that none has.
+MAX_QUEUE_TIME = timedelta(seconds=5)
 
 _log = structlog.get_logger(__name__)
 
@@ -101,6 +105,14 @@ def view_of_run(
     )
 
 
+def _is_untaken(pending: PendingActivityInfo) -> bool:
+    """Return whether the first attempt has waited for a worker for longer than MAX_QUEUE_TIME."""
+    is_scheduled = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    if not is_scheduled or pending.attempt > 1 or not pending.HasField("scheduled_time"):
+        return False
+    return datetime.now(UTC) - pending.scheduled_time.ToDatetime(tzinfo=UTC) > MAX_QUEUE_TIME
+
+
 async def progress_of(converter: DataConverter, pending: PendingActivityInfo) -> Progress:
     """Return what a pending activity waits for, from its heartbeat, and its attempts so far."""
     waiting_for, failure, throttled_by = "", "", ""
@@ -110,6 +122,8 @@ async def progress_of(converter: DataConverter, pending: PendingActivityInfo) ->
             waiting_for = details.waiting_for
         except (ValueError, RuntimeError, TypeError, AttributeError):
             waiting_for = ""  # A worker of another version wrote the heartbeat; the step itself continues.
+    if not waiting_for and _is_untaken(pending):
+        waiting_for = "a worker to take it up"
     if pending.HasField("last_failure"):
         error = await _failure(converter, pending.last_failure)
         message = error.message if isinstance(error, FailureError) else str(error)

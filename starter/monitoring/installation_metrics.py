@@ -25,6 +25,7 @@ from contracts.expiry_sweep import SWEEP_SCHEDULED, SWEEP_WORKFLOW
 from contracts.telemetry import metrics
 from contracts.telemetry.metrics import Metric
 from contracts.temporal import search_attributes
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from starter.monitoring.warnings import (
     PolledQueue,
     SweepStart,
@@ -82,8 +83,10 @@ class InstallationMetrics(Collector):
         *,
         capacity: Callable[[], Awaitable[CapacityState]],
         orphans: Callable[[], Awaitable[int]],
+        own_queues: OwnQueues = NO_OWN_QUEUES,
     ) -> None:
         self._client = client
+        self._own_queues = own_queues
         self._interval = settings.interval
         self._capacity = capacity
         self._orphans = orphans
@@ -160,7 +163,7 @@ class InstallationMetrics(Collector):
         return (await self._client.count_workflows(query, rpc_timeout=CALL_TIMEOUT)).count
 
     async def _read_queues(self, state: InstallationState) -> None:
-        state.queues = await read_polled_queues(self._client)
+        state.queues = await read_polled_queues(self._client, self._own_queues)
 
     async def _read_sweep(self, state: InstallationState) -> None:
         state.sweep = await last_sweep_start(self._client)

@@ -6,7 +6,7 @@ All of it comes from Temporal's server, so that it is available while no worker 
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,12 +16,13 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.environment import Phase
+from contracts.environment import Phase, System
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.reconcile.models import RECONCILE_DRY_RUN, RECONCILE_WORKFLOW, ReconcileResult
 from contracts.temporal import search_attributes
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues, system_queue
 from contracts.types.durations import format_duration
 from contracts.types.models import Frozen
 from contracts.types.naming import name_from_workflow_id
@@ -42,10 +43,13 @@ READ_INTERVAL_SECONDS = 10.0
 HIDDEN_STATUSES = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
 #: The note that a thaw leaves in the schedule: before that time no sweep was due.
 _THAWED = re.compile(r"Thawed by \S+ at (?P<at>\S+)")
+#: Task queues that are read at once: an installation may have hundreds of hosts.
+MAX_READS = 10
 #: Maximum number of environments that are named for each warning.
 MAX_NAMED = 10
 
-_POLLED = (
+#: The queues that each installation has.
+_COMMON = (
     (TASK_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "workflows"),
     (TASK_QUEUE, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, "steps"),
     (undo_queue(TASK_QUEUE), TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, "undos and sweeps"),
@@ -67,29 +71,36 @@ class InstallationWarnings(Frozen):
         return (*self.workers, *self.sweep, *self.environments, *self.leavers)
 
 
-async def find_unpolled_queues(client: Client) -> tuple[str, ...]:
+async def find_unpolled_queues(client: Client, own_queues: OwnQueues = NO_OWN_QUEUES) -> tuple[str, ...]:
     """Return a warning for each task queue that no worker has polled for MAX_POLL_AGE.
 
     Raises:
         RPCError: Temporal does not answer, or refuses the call.
     """
     found = []
-    for queue in await read_polled_queues(client):
+    for queue in await read_polled_queues(client, own_queues):
         if not queue.pollers:
             last = max(queue.polls, default=None)
             ago = f"for {format_duration(datetime.now(UTC) - last)}" if last else "at all"
-            found.append(f"No worker has asked for {queue.what} (task queue {queue.name}) {ago}: start one.")
+            with_host = f": moorage worker --host {queue.host}" if queue.host else ""
+            found.append(
+                f"No worker has asked for {queue.what} (task queue {queue.name}) {ago}: start one{with_host}."
+            )
     return tuple(found)
 
 
 @dataclass(frozen=True)
 class PolledQueue:
-    """A task queue that workers poll, and the last poll of each of them that the server remembers."""
+    """A task queue that workers poll, and the last poll of each of them that the server remembers.
+
+    `host` is the host whose worker polls it; "" for all other queues.
+    """
 
     name: str
     kind: TaskQueueType.ValueType
     what: str
     polls: tuple[datetime, ...]
+    host: str = ""
 
     @property
     def pollers(self) -> int:
@@ -97,17 +108,39 @@ class PolledQueue:
         return sum(datetime.now(UTC) - poll <= MAX_POLL_AGE for poll in self.polls)
 
 
-async def read_polled_queues(client: Client) -> tuple[PolledQueue, ...]:
-    """Return all task queues; raise RPCError if Temporal does not answer, or refuses the call."""
-    found = []
-    for queue, kind, what in _POLLED:
+async def read_polled_queues(
+    client: Client,
+    own_queues: OwnQueues = NO_OWN_QUEUES,
+) -> tuple[PolledQueue, ...]:
+    """Return the task queues of these settings.
+
+    Raises:
+        RPCError: Temporal does not answer, or refuses the call.
+    """
+
+    async def read(name: str, kind: TaskQueueType.ValueType, what: str, host: str) -> PolledQueue:
         request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+            namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind
         )
-        answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
+        async with at_once:
+            answer = await client.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
         polls = (one.last_access_time.ToDatetime(tzinfo=UTC) for one in answer.pollers)
-        found.append(PolledQueue(queue, kind, what, tuple(polls)))
-    return tuple(found)
+        return PolledQueue(name, kind, what, tuple(polls), host)
+
+    at_once = asyncio.Semaphore(MAX_READS)
+    common = [read(*queue, "") for queue in _COMMON]
+    return tuple(await asyncio.gather(*common, *(read(*queue) for queue in _queues_of_systems(own_queues))))
+
+
+def _queues_of_systems(own_queues: OwnQueues) -> Iterator[tuple[str, TaskQueueType.ValueType, str, str]]:
+    """Yield name, kind, purpose and host of each queue of a host or system."""
+    of_systems = [(system, "") for system in System if system in own_queues.systems]
+    of_hosts = [(System.HOST_CLUSTER, host) for host in sorted(own_queues.hosts)]
+    for system, host in (*of_systems, *of_hosts):
+        where = f"on host {host}" if host else f"in the {system}"
+        for base, what in ((TASK_QUEUE, "steps"), (undo_queue(TASK_QUEUE), "undos")):
+            name = system_queue(base, system, host)
+            yield name, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, f"{what} {where}", host
 
 
 async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
@@ -232,11 +265,11 @@ async def waiting_reconcile(client: Client) -> tuple[str, ...]:
     return ()
 
 
-async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings:
+async def find_warnings(client: Client, settings: Sweep, own_queues: OwnQueues) -> InstallationWarnings:
     """Return all warnings; raise RPCError if Temporal does not answer."""
     environments, named = await stuck_environments(client)
     return InstallationWarnings(
-        workers=await find_unpolled_queues(client),
+        workers=await find_unpolled_queues(client, own_queues),
         sweep=await overdue_sweep(client, settings),
         environments=environments,
         leavers=(*await waiting_leavers(client), *await waiting_reconcile(client)),
@@ -247,9 +280,15 @@ async def find_warnings(client: Client, settings: Sweep) -> InstallationWarnings
 class Attention:
     """Cache of the warnings, which reads from Temporal at most every READ_INTERVAL_SECONDS."""
 
-    def __init__(self, client: Client, settings: Sweep) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: Sweep,
+        own_queues: OwnQueues = NO_OWN_QUEUES,
+    ) -> None:
         self._client = client
         self._settings = settings
+        self._own_queues = own_queues
         self._reading = asyncio.Lock()
         self._read_at: float | None = None
         self._found: tuple[str, ...] = ()
@@ -264,7 +303,9 @@ class Attention:
             now = time.monotonic()
             if self._read_at is None or now - self._read_at >= READ_INTERVAL_SECONDS:
                 try:
-                    self._found = (await find_warnings(self._client, self._settings)).sentences
+                    self._found = (
+                        await find_warnings(self._client, self._settings, self._own_queues)
+                    ).sentences
                 except RPCError as error:
                     if error.status not in HIDDEN_STATUSES:
                         raise

@@ -66,7 +66,12 @@ def all_checks(
             templates
         )
     ]
-    temporal = Temporal(data_converter(settings.encryption.keyring), settings.sweep, settings.reconcile)
+    temporal = Temporal(
+        data_converter(settings.encryption.keyring),
+        settings.sweep,
+        settings.reconcile,
+        settings.own_queues,
+    )
     of_temporal = temporal.parts()
     attributes = next(part for part in of_temporal if part.name == "search attributes")
     schedules = next(part for part in of_temporal if part.name == "schedules")

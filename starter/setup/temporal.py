@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.temporal import search_attributes
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.temporal.worker_versions import DEPLOYMENT
 from contracts.types.durations import format_duration
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
@@ -47,6 +48,7 @@ class Temporal:
     converter: DataConverter
     sweep: Sweep
     reconcile: Reconcile = field(default_factory=Reconcile)
+    own_queues: OwnQueues = NO_OWN_QUEUES
     _client: Client | None = field(default=None, init=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -101,9 +103,9 @@ class Temporal:
         )
 
     async def _workers(self) -> Found:
-        found = await find_unpolled_queues(await self.client())
+        found = await find_unpolled_queues(await self.client(), self.own_queues)
         if found:
-            return Found(Kind.BY_HAND, " ".join(found), "start a worker: moorage worker")
+            return Found(Kind.BY_HAND, " ".join(found), "start a worker")
         return well("every task queue has been asked for work within a minute")
 
     async def _sweep_runs(self) -> Found:

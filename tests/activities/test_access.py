@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from activities.access import AccessChange
+from activities.access import GroupAccess, VirtualAccess
 from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import User
 from contracts.activities import AccessInput, AccessResult
@@ -29,7 +29,7 @@ def changing(
         if one not in change.get("revoking", ())
     )
     now = environment.model_copy(update={"changed_collaborators": people})
-    access = AccessChange(bench.clients.rafay, bench.clients.directory, {})
+    access = GroupAccess(bench.clients.rafay, bench.clients.directory)
     return Running(access.change_group, AccessInput(environment=now, **change), attempt=attempt)
 
 
@@ -135,7 +135,7 @@ def revoking_in(bench: Bench, directory: Any, environment: Environment, *people:
     now = environment.model_copy(
         update={"changed_collaborators": tuple(one for one in environment.collaborators if one not in people)}
     )
-    access = AccessChange(bench.clients.rafay, directory, {})
+    access = GroupAccess(bench.clients.rafay, directory)
     return Running(access.change_group, AccessInput(environment=now, revoking=people))
 
 
@@ -184,7 +184,7 @@ async def test_who_is_removed_has_no_rights_in_the_virtual_cluster(
 ) -> None:
     await bench.make(environment, before=StepName.IMPORT)
     host, labels = bench.clients.hosts[HOST], environment.mark.labels
-    access = AccessChange(bench.clients.rafay, bench.clients.directory, bench.clients.hosts)
+    access = VirtualAccess(bench.clients.hosts)
     kubeconfig = await host.kubeconfig(environment.derived_name, environment.derived_name)
     assert kubeconfig
     async with host.virtual_cluster(kubeconfig) as virtual:
@@ -200,7 +200,7 @@ async def test_a_virtual_cluster_that_does_not_answer_is_asked_again(
     bench: Bench, environment: Environment
 ) -> None:
     await bench.make(environment, before=StepName.IMPORT)
-    access = AccessChange(bench.clients.rafay, bench.clients.directory, bench.clients.hosts)
+    access = VirtualAccess(bench.clients.hosts)
     bench.systems.faults(Fault(operation="virtual.read", kind=FaultKind.STATUS, status=503))
     input = AccessInput(environment=environment, revoking=(BOB,))
     failure = await Running(access.change_virtual_cluster, input).failure()

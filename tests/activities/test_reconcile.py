@@ -118,3 +118,23 @@ async def test_a_system_that_is_not_configured_is_not_read(
     await bench.make(environment, before=StepName.VCLUSTER)
     found = await replace(marked, directory=None).examine(environment.mark)
     assert not any("identity provider" in thing for thing in found.things)
+
+
+@pytest.mark.parametrize(
+    ("host", "elsewhere", "reason"),
+    [
+        ("one", (), ""),
+        ("", (), ""),
+        ("one", ("eu",), ""),
+        ("gone", ("eu",), "its host gone is not in the settings"),
+        ("eu", ("eu",), "only its own worker reaches host eu"),
+        ("", ("us", "eu"), "only its own worker reaches host eu, us"),
+    ],
+)
+def test_what_is_on_a_host_that_is_not_seen_is_known_as_such(
+    host: str, elsewhere: tuple[str, ...], reason: str
+) -> None:
+    """Ensures that no part of an environment is undone because the rest of it cannot be seen."""
+    hosts: Any = {"one": None}
+    systems = MarkedSystems("i", "moor", hosts["one"], None, hosts, frozenset(elsewhere))
+    assert systems.why_unseen(host) == reason

@@ -73,9 +73,9 @@ PROTECTIONS = (
     ),
     Protection(
         "1", "a lost worker is noticed by its heartbeat", "workflows/step_executor.py",
-        "                heartbeat_timeout=self._timeouts.heartbeat_timeout,\n"
-        "                retry_policy=self._retries(),\n                # An undo",
-        "                retry_policy=self._retries(),\n                # An undo",
+        "                    heartbeat_timeout=self._timeouts.heartbeat_timeout,\n"
+        "                    retry_policy=self._retries(),\n                    # An undo",
+        "                    retry_policy=self._retries(),\n                    # An undo",
         "tests/chaos/test_killed.py", "step_waits and vcluster",
     ),
     Protection(
@@ -103,9 +103,8 @@ PROTECTIONS = (
     ),
     Protection(
         "2", "steps that wait hold up no undo", "workflows/step_executor.py",
-        "            task_queue=undo_queue(workflow.info().task_queue),\n"
+        "            is_undo=True,\n            attempt=self._timeouts.undo_timeout,\n",
         "            attempt=self._timeouts.undo_timeout,\n",
-        "            task_queue=None,\n            attempt=self._timeouts.undo_timeout,\n",
         OUTCOMES, "hold_up_no_undo",
     ),
     Protection(
@@ -117,11 +116,23 @@ PROTECTIONS = (
         "tests/chaos/test_cancelled.py", "rollback",
     ),
     Protection(
+        "2", "a step follows its system into another task queue", "workflows/task_queues.py",
+        "                if system_of_other_queue(error) is system and not is_own:\n",
+        "                if False:\n",
+        "tests/workflows/test_task_queues.py", "gets_its_own_worker",
+    ),
+    Protection(
+        "2", "a step that no worker takes up asks whether its queue is still one", "workflows/task_queues.py",
+        "                    await self._read_again()\n",
+        "                    pass\n",
+        "tests/workflows/test_task_queues.py", "has_no_worker_any_more",
+    ),
+    Protection(
         "3", "the undo waits for the end of the do", "workflows/step_executor.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,\n"
-        "                priority=self._priority(steps_before),",
+        "                    priority=self._priority(steps_before),",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,\n"
-        "                priority=self._priority(steps_before),",
+        "                    priority=self._priority(steps_before),",
         OUTCOMES, "",
     ),
     Protection(

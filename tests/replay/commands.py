@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contracts.activities import StepActivities, step_activity_name
 from workflows import steps
-from workflows.registry import WORKFLOWS
+from workflows.registry import HOST_WORKFLOWS, WORKFLOWS
 
 SOURCES = Path(steps.__file__).parent
 COMMANDS = Path(__file__).parent / "commands.txt"
@@ -37,7 +37,7 @@ def commands_of(texts: Mapping[str, str], table: tuple[steps.Step, ...] = steps.
     modules = {name: ast.parse(text) for name, text in texts.items()}
     functions = {name: dict(_functions(tree)) for name, tree in modules.items()}
     lines: list[str] = []
-    for workflow in WORKFLOWS:
+    for workflow in (*WORKFLOWS, *HOST_WORKFLOWS):
         lines += [f"# {workflow.__name__}"]
         reached = sorted(_reached(workflow.__module__.rpartition(".")[2], modules))
         bodies = {f"{module}.{name}": body for module in reached for name, body in functions[module].items()}

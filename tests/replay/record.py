@@ -8,6 +8,7 @@ record over it.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
 
 from contracts.capacity.models import CAPACITY_ID, CapacityStart
-from contracts.environment import Phase, StepName
+from contracts.environment import Phase, StepName, System
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
@@ -29,6 +31,7 @@ from contracts.environment_workflow import (
     TransferInput,
 )
 from contracts.errors import ErrorType
+from contracts.host_requests import HOST_REQUEST_ID, HostRequest, HostRequestKind
 from contracts.leaver_rules import (
     ApplyInput,
     ApplyResult,
@@ -51,7 +54,7 @@ from contracts.reconcile.models import (
 )
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
-from tests.support.workers import working
+from tests.support.workers import serving_system, working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
 from tests.workflows.scripted_activities import (
@@ -64,10 +67,13 @@ from tests.workflows.scripted_activities import (
     waits,
 )
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
+from worker.runner import workflow_runner
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
+from workflows.host_request import HostRequestWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
+from workflows.registry import HOST_WORKFLOWS
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -120,6 +126,59 @@ def _cancelled(step: StepName) -> LifePath:
         return life
 
     return path
+
+
+def _on_own_queues(known: bool, *, served: bool = True) -> LifePath:
+    """All systems have task queues, as the environment knows from its start or learns from an error.
+
+    If these are not served, the settings do not have them any more.
+    """
+
+    async def path(bench: Bench, name: str) -> Life:
+        start = a_start(name, timeouts=HURRY.model_copy(update={"queue_timeout": timedelta(seconds=0.2)}))
+        own = tuple(System) if known else ()
+        environment = start.environment.model_copy(update={"own_queues": own})
+        bench.script.own_queues = tuple(System) if served else ()
+        async with AsyncExitStack() as workers:
+            for system in System:
+                serving = serving_system(
+                    bench.client, bench.task_queue, system, environment.host, bench.script.activities()
+                )
+                if served:
+                    await workers.enter_async_context(serving)
+            life = await bench.begin(
+                start.model_copy(update={"environment": environment, "people_are_checked": False})
+            )
+            await _ready(life)
+            await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+            await life.handle.result()
+        return life
+
+    return path
+
+
+async def _host_request(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+    """The API has asked the worker beside a host."""
+    queue = f"{bench.task_queue}-host"
+    request = HostRequest(
+        kind=HostRequestKind.CERTIFICATE,
+        host="one",
+        mark=a_start(name).environment.mark,
+        derived_name=f"t-{name}",
+        person="alice@example.com",
+    )
+    async with Worker(
+        bench.client,
+        task_queue=queue,
+        workflows=HOST_WORKFLOWS,
+        workflow_runner=workflow_runner(),
+        activities=bench.script.activities(),
+    ):
+        handle = await bench.client.start_workflow(
+            HostRequestWorkflow.run, request, id=f"{HOST_REQUEST_ID}/{name}", task_queue=queue
+        )
+        await handle.result()
+    return handle
 
 
 async def _torn_down_in_passes(bench: Bench, name: str) -> Life:
@@ -636,6 +695,10 @@ PATHS: dict[str, LifePath] = {
     "without-identity-provider": _without_identity_provider,
     "cancelled-in-temporal-when-ready": _cancelled_in_temporal_when_ready,
     "torn-down-in-passes": _torn_down_in_passes,
+    "host-request": _host_request,
+    "on-own-queues": _on_own_queues(known=True),
+    "moved-to-own-queues": _on_own_queues(known=False),
+    "left-own-queues": _on_own_queues(known=True, served=False),
     "resumed": _resumed,
     **{f"failed-{step}": _failed(step) for step in StepName},
     **{f"cancelled-{step}": _cancelled(step) for step in StepName},

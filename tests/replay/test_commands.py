@@ -46,7 +46,7 @@ CHANGES = {
         "        workflow.upsert_search_attributes(self.expiry_attributes)\n",
         "",
     ),
-    "another activity": ("step_executor", "StepActivities.inspect,\n", "StepActivities.remove,\n"),
+    "another activity": ("step_executor", "StepActivities.inspect)", "StepActivities.remove)"),
     "two commands that changed places": (
         "environment",
         "            await self._provision()\n",

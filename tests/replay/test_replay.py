@@ -15,7 +15,7 @@ from contracts.environment import Finding
 from tests.replay.record import HISTORIES, OF_GIVEN_UP, OF_THE_CAPACITY, PATHS
 from worker.runner import workflow_runner
 from workflows import saga, steps
-from workflows.registry import WORKFLOWS
+from workflows.registry import HOST_WORKFLOWS, WORKFLOWS
 
 
 def history_at(path: Path) -> WorkflowHistory:
@@ -24,7 +24,11 @@ def history_at(path: Path) -> WorkflowHistory:
 
 async def replay(path: Path, runner: WorkflowRunner) -> None:
     history = history_at(path)
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter, workflow_runner=runner)
+    replayer = Replayer(
+        workflows=[*WORKFLOWS, *HOST_WORKFLOWS],
+        data_converter=pydantic_data_converter,
+        workflow_runner=runner,
+    )
     try:
         await replayer.replay_workflow(history)
     except NondeterminismError as error:

@@ -11,6 +11,8 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.environment import System
+from contracts.temporal.task_queues import OwnQueues
 from starter.monitoring import warnings
 from starter.monitoring.warnings import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
 from worker.settings.groups.expiry import Sweep
@@ -145,3 +147,23 @@ async def test_probes_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     client.error = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
     with pytest.raises(RPCError):
         await ours.warnings()
+
+
+async def test_a_host_without_a_worker_is_named_with_the_command_that_starts_one() -> None:
+    now = 0
+    polls = {
+        WORKFLOWS: [now],
+        STEPS: [now],
+        UNDOS: [now],
+        ("moorage-host-eu", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY): [120],
+        ("moorage-undo-host-eu", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY): [now],
+        ("moorage-control-plane", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY): [now],
+    }
+    own = OwnQueues(hosts=frozenset({"eu"}), systems=frozenset({System.CONTROL_PLANE}))
+    found = await find_unpolled_queues(Pretended(polls=polls), own)  # type: ignore[arg-type]
+    assert found == (
+        "No worker has asked for undos in the control plane (task queue moorage-undo-control-plane) at all: "
+        "start one.",
+        "No worker has asked for steps on host eu (task queue moorage-host-eu) for 2m: start one: "
+        "moorage worker --host eu.",
+    )

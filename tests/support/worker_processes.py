@@ -12,24 +12,44 @@ from pathlib import Path
 
 from clients.private_files import open_private
 from embedded.stack.fork_server import PYTHON
+from embedded.stack.processes import base_environment
 from embedded.stack.stack import Part, Stack
 from tests.support.deadline import soon
 from tests.support.processes import CHECKOUT
 from tests.support.stand_ins import stop_process
 
 COUNT = int(os.environ.get("TEST_WORKERS", "1"))
+#: What a worker beside a host shares with the others of its stack: it has no credential of any system.
+_OF_HOST_WORKERS = (
+    "TEMPORAL_ADDRESS",
+    "TEMPORAL_NAMESPACE",
+    "MOORAGE_INSTALLATION",
+    "MOORAGE_ENCRYPTION__KEYS",
+    "MOORAGE_WORKER__GRACEFUL_SHUTDOWN",
+)
 
 
 class WorkerProcess:
-    """One more worker of a stack. `code` is the folder whose packages it runs."""
+    """One more worker of a stack. `code` is the folder whose packages it runs.
+
+    With `host`, it stands beside that host; `environment` is all that it has besides the way to Temporal.
+    """
 
     def __init__(
-        self, stack: Stack, name: str, environment: Mapping[str, str] | None = None, code: Path = CHECKOUT
+        self,
+        stack: Stack,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        code: Path = CHECKOUT,
+        *,
+        host: str = "",
     ) -> None:
         self.log = stack.folder / "logs" / f"{name}.log"
         self._ready = stack.folder / f"{name}.ready"
         own = {"MOORAGE_READY_FILE": str(self._ready), "PYTHONPATH": str(code)}
-        self._environment = {**stack.env, **own, **(environment or {})}
+        given = {key: value for key, value in stack.env.items() if not host or key in _OF_HOST_WORKERS}
+        self._environment = {**(base_environment() if host else {}), **given, **own, **(environment or {})}
+        self._arguments = ["--host", host] if host else []
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -38,7 +58,7 @@ class WorkerProcess:
         with os.fdopen(open_private(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
             self._process = await asyncio.to_thread(
                 subprocess.Popen,
-                [*PYTHON, "moorage", "worker"],
+                [*PYTHON, "moorage", "worker", *self._arguments],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -8,7 +8,9 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker
 
+from contracts.environment import System
 from contracts.environment_workflow import undo_queue
+from contracts.temporal.task_queues import system_queue
 from worker.runner import deployment_of, workflow_runner
 from workflows.registry import WORKFLOWS
 
@@ -57,3 +59,24 @@ async def working(
     )
     async with does, undoes:
         yield does
+
+
+@asynccontextmanager
+async def serving_system(
+    client: Client, task_queue: str, system: System, host: str, activities: Sequence[Callable[..., Any]]
+) -> AsyncIterator[None]:
+    """Workers in both task queues that the system has beside the common ones; leaving it stops them."""
+    throttle = timedelta(milliseconds=100)
+    first, second = (
+        Worker(
+            client,
+            task_queue=system_queue(queue, system, host),
+            activities=activities,
+            max_heartbeat_throttle_interval=throttle,
+            default_heartbeat_throttle_interval=throttle,
+            activity_task_poller_behavior=POLLERS,
+        )
+        for queue in (task_queue, undo_queue(task_queue))
+    )
+    async with first, second:
+        yield

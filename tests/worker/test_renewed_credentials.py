@@ -146,5 +146,5 @@ def test_a_secret_of_the_settings_knows_its_file(tmp_path: Path) -> None:
     assert reread
     file.write_text("another\n")
     assert reread() == "another"
-    assert reader_of(settings.hosts["main"].token) is None  # type: ignore[union-attr]
+    assert reader_of(settings.hosts["main"].token) is None  # type: ignore[union-attr,arg-type]
     assert bearer_headers("") == bearer_headers("a\nb") == {}

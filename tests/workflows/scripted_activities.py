@@ -14,23 +14,39 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.errors import translate
+from activities.task_queues import OtherQueue, ensure_right_queue
 from contracts.activities import (
+    IMPORT_BOOTSTRAP,
+    IMPORT_KEY,
+    IMPORT_REGISTER,
     AccessInput,
     AccessResult,
     AuditLogResult,
+    BootstrapInput,
+    BootstrapKey,
     CheckPeopleInput,
     EnsureInput,
     InspectInput,
     InspectResult,
     NotificationResult,
+    QueuesInput,
+    QueuesResult,
+    RegisterInput,
     RemoveInput,
     RemoveResult,
+    SealedBootstrap,
     SleepInput,
 )
 from contracts.capacity.models import PlacementDecision, ReservationRequest
-from contracts.environment import Receipt, StepName
+from contracts.environment import Environment, Receipt, StepName, System
 from contracts.errors import ErrorType, StepErrorDetails
+from contracts.host_requests import HostAnswer, HostRequest
 from contracts.notifications import LifeRecord, Notification
+from contracts.temporal.task_queues import OwnQueues
+from workflows.steps import STEPS
+
+_SYSTEMS = {step.name: step.system for step in STEPS}
 
 Outcome = Callable[[], Awaitable[None]]
 
@@ -61,6 +77,9 @@ class Script:
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
     says: str = ""
     lines: tuple[str, ...] = ()
+    #: Which systems have task queues by the settings of the workers, and in which queues each activity ran.
+    own_queues: tuple[System, ...] = ()
+    queues: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -72,8 +91,11 @@ class Script:
             self._sleep("sleep.pause", is_asleep=True),
             self._sleep("sleep.resume", is_asleep=False),
             self._wake_admission(),
-            self._access("access.group", self.members),
-            self._access("access.virtual-cluster", self.inside),
+            self._access("access.group", self.members, lambda environment: environment.people_system),
+            self._access("access.virtual-cluster", self.inside, lambda _: System.HOST_CLUSTER),
+            *self._bootstrap(),
+            self._own_queues(),
+            self._host_answer(),
             *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
         ]
 
@@ -91,10 +113,63 @@ class Script:
         if name in self.after:
             await self.after[name]()
 
+    async def _play_in(
+        self, environment: Environment, system: System, name: str, effect: Callable[[], None]
+    ) -> None:
+        """As `_play`, unless the system has a task queue and this is another one."""
+        own = OwnQueues(
+            hosts=frozenset({environment.host} if System.HOST_CLUSTER in self.own_queues else ()),
+            systems=frozenset(self.own_queues) - {System.HOST_CLUSTER},
+        )
+        try:
+            ensure_right_queue(own, environment, [system])
+        except OtherQueue as error:
+            raise translate(error, is_retry=activity.info().attempt > 1) from None
+        self.queues[name].append(activity.info().task_queue)
+        await self._play(name, effect)
+
+    def _bootstrap(self) -> list[Callable[..., Any]]:
+        @activity.defn(name=IMPORT_KEY)
+        async def key(input: EnsureInput) -> BootstrapKey:
+            await self._play_in(input.environment, System.HOST_CLUSTER, IMPORT_KEY, lambda: None)
+            return BootstrapKey(public_key="key")
+
+        @activity.defn(name=IMPORT_REGISTER)
+        async def register(input: RegisterInput) -> SealedBootstrap:
+            def effect() -> None:
+                self.world.add(StepName.IMPORT)
+
+            await self._play_in(input.environment, System.CONTROL_PLANE, IMPORT_REGISTER, effect)
+            return SealedBootstrap(sealed=f"for {input.public_key}")
+
+        @activity.defn(name=IMPORT_BOOTSTRAP)
+        async def bootstrap(input: BootstrapInput) -> None:
+            assert input.sealed == "for key"
+            await self._play_in(input.environment, System.HOST_CLUSTER, IMPORT_BOOTSTRAP, lambda: None)
+
+        return [key, register, bootstrap]
+
+    def _own_queues(self) -> Callable[..., Any]:
+        @activity.defn(name="queues.read")
+        async def read(input: QueuesInput) -> QueuesResult:
+            assert input.host
+            return QueuesResult(own_queues=self.own_queues)
+
+        return read
+
+    def _host_answer(self) -> Callable[..., Any]:
+        @activity.defn(name="host.answer")
+        async def answer(input: HostRequest) -> HostAnswer:
+            await self._play("host.answer", lambda: None, is_step=False)
+            return HostAnswer(certificate=f"for {input.person}")
+
+        return answer
+
     def _people(self) -> Callable[..., Any]:
         @activity.defn(name="people.check")
         async def check(input: CheckPeopleInput) -> None:
-            await self._play("people.check", lambda: None)
+            environment = input.environment
+            await self._play_in(environment, environment.people_system, "people.check", lambda: None)
 
         return check
 
@@ -115,14 +190,16 @@ class Script:
 
         return keep
 
-    def _access(self, name: str, people: set[str]) -> Callable[..., Any]:
+    def _access(
+        self, name: str, people: set[str], system_of: Callable[[Environment], System]
+    ) -> Callable[..., Any]:
         @activity.defn(name=name)
         async def change(input: AccessInput) -> AccessResult:
             def effect() -> None:
                 people.difference_update(input.revoking)
                 people.update(set(input.granting) - self.unknown)
 
-            await self._play(name, effect)
+            await self._play_in(input.environment, system_of(input.environment), name, effect)
             unknown = tuple(one for one in input.granting if one in self.unknown)
             return AccessResult(unknown=unknown, in_doubt=activity.info().attempt > 1)
 
@@ -134,7 +211,7 @@ class Script:
             def effect() -> None:
                 self.is_paused = is_asleep
 
-            await self._play(name, effect)
+            await self._play_in(input.environment, System.HOST_CLUSTER, name, effect)
 
         return change
 
@@ -151,7 +228,7 @@ class Script:
         async def ensure(input: EnsureInput) -> Receipt:
             # The kubeconfig has nothing to undo in any system.
             effect = (lambda: None) if step is StepName.KUBECONFIG else (lambda: self.world.add(step))
-            await self._play(f"{step}.ensure", effect)
+            await self._play_in(input.environment, _SYSTEMS[step], f"{step}.ensure", effect)
             return Receipt(
                 name=self.says or input.environment.derived_name, in_doubt=activity.info().attempt > 1
             )
@@ -163,7 +240,9 @@ class Script:
         async def remove(input: RemoveInput) -> RemoveResult:
             self.forced[step] = input.force
             self.life_started_at.append(input.life_started_at)
-            await self._play(f"{step}.remove", lambda: self.world.discard(step))
+            await self._play_in(
+                input.environment, _SYSTEMS[step], f"{step}.remove", lambda: self.world.discard(step)
+            )
             return RemoveResult(note=self.says, forced=self.ended_by_force.pop(step, ()))
 
         return remove
@@ -172,7 +251,7 @@ class Script:
         @activity.defn(name=f"{step}.inspect")
         async def inspect(input: InspectInput) -> InspectResult:
             self.life_started_at.append(input.life_started_at)
-            await self._play(f"{step}.inspect", lambda: None)
+            await self._play_in(input.environment, _SYSTEMS[step], f"{step}.inspect", lambda: None)
             left = (f"{step} {input.environment.name}",) if step in self.world else ()
             return InspectResult(left=left, kept=self.lines)
 

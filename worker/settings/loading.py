@@ -11,9 +11,10 @@ from pydantic import (
 
 from clients.identity.okta import READ_SCOPE
 from worker.settings.groups.control_plane import NO_CREDENTIAL
+from worker.settings.groups.hosts import SimulatedHostCluster
 from worker.settings.groups.identity import IdentityKind
-from worker.settings.models import CatalogueSettings, CodecServerSettings, Settings
-from worker.settings.sources import SettingsError, Values, explain, read_sources
+from worker.settings.models import CatalogueSettings, CodecServerSettings, HostWorkerSettings, Settings
+from worker.settings.sources import SettingsError, Values, explain, read_sources, variable
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -32,6 +33,38 @@ def load_api_settings(environ: Mapping[str, str] | None = None) -> Settings:
     The worker's credentials may be missing. Raises SettingsError.
     """
     return _load(Settings, environ, _with_credentials_of_the_api)
+
+
+def load_host_worker_settings(host: str, environ: Mapping[str, str] | None = None) -> HostWorkerSettings:
+    """Load the settings for the worker beside `host`; settings that it does not need are not read.
+
+    Raises SettingsError.
+    """
+
+    def keep_host(values: Values) -> None:
+        hosts = values.get("hosts")
+        if isinstance(hosts, dict):
+            values["hosts"] = {name: group for name, group in hosts.items() if name == host}
+
+    settings = _load(HostWorkerSettings, environ, keep_host)
+    cluster = settings.hosts.get(host)
+    if cluster is None:
+        problems = [_missing(host, "kind", "is missing: --host needs the settings of the host that it names")]
+    elif not cluster.own_worker:
+        problems = [_missing(host, "own_worker", "must be true here, and in the settings of worker and API")]
+    elif isinstance(cluster, SimulatedHostCluster):
+        given = {"url": cluster.url, "token": cluster.token}
+        problems = [_missing(host, name, "is missing") for name, value in given.items() if value is None]
+    else:
+        problems = []
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _missing(host: str, name: str, problem: str) -> str:
+    path = ("hosts", host, name)
+    return f"{variable(path)} ({'.'.join(path)}): {problem}"
 
 
 def load_codec_server_settings(environ: Mapping[str, str] | None = None) -> CodecServerSettings:

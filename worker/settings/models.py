@@ -17,7 +17,9 @@ from pydantic import (
     field_validator,
 )
 
+from contracts.environment import System
 from contracts.environment_workflow import LifecycleTimeouts
+from contracts.temporal.task_queues import OwnQueues
 from contracts.types.durations import format_duration
 from contracts.types.naming import Installation, Prefix
 from worker.settings.groups.api import Api
@@ -110,6 +112,17 @@ class Settings(Group):
         return timeouts
 
     @property
+    def own_queues(self) -> OwnQueues:
+        """The hosts and systems whose steps have task queues of the host or system."""
+        limited = {System.CONTROL_PLANE: self.control_plane, System.IDENTITY_PROVIDER: self.identity}
+        return OwnQueues(
+            hosts=frozenset(name for name, cluster in self.hosts.items() if cluster.own_worker),
+            systems=frozenset(
+                system for system, group in limited.items() if group and group.max_steps_per_second
+            ),
+        )
+
+    @property
     def lifecycle_timeouts(self) -> LifecycleTimeouts:
         """The timeouts of environments that start now."""
         values = self.timeouts.model_dump()
@@ -122,6 +135,18 @@ class Settings(Group):
 def _longest_timeout(values: Mapping[str, Any]) -> timedelta:
     systems = [values.get("control_plane"), values.get("identity"), *values.get("hosts", {}).values()]
     return max((system.timeout for system in systems if system is not None), default=timedelta(0))
+
+
+class HostWorkerSettings(BaseModel):
+    """The part of the settings that a worker beside a host needs: it gets no credentials of other systems."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    installation: Installation = Field(description="as in the settings of all other processes")
+    encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
+    hosts: dict[HostName, HostCluster] = Field(description="the host that it stands beside")
+    worker: WorkerProcess = WorkerProcess()
+    log: Log = Log()
 
 
 class CodecServerSettings(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     IPvAnyNetwork,
     SecretStr,
     StringConstraints,
@@ -157,6 +158,8 @@ HeaderSecret = Annotated[SingleLineSecret, AfterValidator(_fits_into_a_header)]
 #: Secrets that sign webhooks, in the form of Standard Webhooks: one, or two while it is changed.
 WebhookSecret = Annotated[SingleLineSecret, AfterValidator(_is_webhook_secret)]
 PositiveDuration = Annotated[Duration, AfterValidator(_is_positive)]
+#: How often something may happen in a second. Less than once in a minute is a mistake: a queue would stand.
+Rate = Annotated[float, Field(gt=1 / 60, le=10_000)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(split_words)]
 HttpsPeers = Annotated[tuple[Peer, ...], _peers(443)]
 DnsPeers = Annotated[tuple[Peer, ...], _peers(53)]

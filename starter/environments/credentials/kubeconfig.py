@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
+from contracts.credentials import PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
@@ -96,8 +96,7 @@ class KubeconfigReader:
         return await self._public_parts.read(_Life(environment.mark.life, environment))
 
     async def _read_public(self, life: _Life) -> Mapping[str, Any]:
-        cluster, _ = (await self._clusters.kubeconfig(life.environment)).current()
-        return {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}
+        return await self._clusters.address(life.environment)
 
 
 def _base64(pem: str) -> str:

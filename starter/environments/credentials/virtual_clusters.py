@@ -1,20 +1,26 @@
 """The virtual clusters of environments: their kubeconfigs on the hosts, and connections with them.
 
-Only the API process uses these kubeconfigs, which contain the chart's administrator certificate.
+Only the API process uses these kubeconfigs, which contain the chart's administrator certificate. For a host
+with its own worker the API has none, and asks that worker.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
 
 from clients.errors import ClientError, Denied, Unreachable
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host, VirtualCluster
+from contracts.credentials import CLUSTER_FIELDS
 from contracts.environment import SLEEP_PHASES, Environment, Phase, StepState
+from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES
+from starter.host_workers.requests import HostRequests
 
 #: Open connections. Each has a TLS context and some sockets; opening one costs two calls to the host.
 MAX_CONNECTIONS = 200
@@ -26,6 +32,69 @@ class NotUsable(Exception):
 
 class Asleep(NotUsable):
     """The environment sleeps, or is being woken; the text says how to wake it."""
+
+
+class PeopleAccess(Protocol):
+    """What the API does in a vCluster; `VirtualCluster` has it."""
+
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:
+        """Give the person all rights inside; return whether they were missing."""
+        ...
+
+    async def remove_person(self, person: str) -> list[str]:
+        """Take the person's rights away; return the bindings that had them, as far as they are known."""
+        ...
+
+    async def issue_certificate(
+        self, request: bytes, person: str, validity: timedelta, labels: Mapping[str, str]
+    ) -> str:
+        """Return a client certificate (PEM) for the person's PKCS#10 request (PEM)."""
+        ...
+
+
+class _ByHostWorker:
+    """A vCluster to which only the worker beside its host connects."""
+
+    def __init__(self, requests: HostRequests, environment: Environment) -> None:
+        self._requests = requests
+        self._environment = environment
+
+    async def ensure_person(self, person: str, labels: Mapping[str, str]) -> bool:  # noqa: ARG002
+        return (await self.ask(HostRequestKind.ENSURE_PERSON, person=person)).is_new
+
+    async def remove_person(self, person: str) -> list[str]:
+        await self.ask(HostRequestKind.REMOVE_PERSON, person=person)
+        return []
+
+    async def issue_certificate(
+        self,
+        request: bytes,
+        person: str,
+        validity: timedelta,
+        labels: Mapping[str, str],  # noqa: ARG002  (the worker takes them from the owner mark)
+    ) -> str:
+        answer = await self.ask(
+            HostRequestKind.CERTIFICATE,
+            person=person,
+            certificate_request=request.decode(),
+            validity=validity,
+        )
+        return answer.certificate
+
+    async def ask(self, kind: HostRequestKind, **fields: Any) -> HostAnswer:
+        environment = self._environment
+        answer = await self._requests.send(
+            HostRequest(
+                kind=kind,
+                host=environment.host,
+                mark=environment.mark,
+                derived_name=environment.derived_name,
+                **fields,
+            )
+        )
+        if not answer.is_there:
+            raise NotUsable(_missing(environment))
+        return answer
 
 
 @dataclass
@@ -42,10 +111,19 @@ class VirtualClusters:
 
     Connections stay open for the next caller, by life: the kubeconfig of a life trusts only the authority of
     its own vCluster, so an old connection never reaches another life.
+
+    `elsewhere` are the hosts that only their own worker reaches, which `requests` asks.
     """
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        requests: HostRequests | None = None,
+        elsewhere: Container[str] = (),
+    ) -> None:
         self._hosts = hosts
+        self._requests = requests
+        self._elsewhere = elsewhere
         self._opening: dict[str, asyncio.Lock] = {}
         self._open: OrderedDict[str, _Connection] = OrderedDict()
 
@@ -61,8 +139,20 @@ class VirtualClusters:
             raise NotUsable(_missing(environment))
         return kubeconfig
 
+    async def address(self, environment: Environment) -> Mapping[str, Any]:
+        """Return the public part of the kubeconfig: the address and the authority of the vCluster."""
+        if remote := self._by_host_worker(environment):
+            return (await remote.ask(HostRequestKind.CLUSTER)).cluster
+        cluster, _ = (await self.kubeconfig(environment)).current()
+        return {key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)}
+
+    def _by_host_worker(self, environment: Environment) -> _ByHostWorker | None:
+        if self._requests is None or environment.host not in self._elsewhere:
+            return None
+        return _ByHostWorker(self._requests, environment)
+
     @asynccontextmanager
-    async def connect(self, environment: Environment) -> AsyncIterator[VirtualCluster]:
+    async def connect(self, environment: Environment) -> AsyncIterator[PeopleAccess]:
         """Connect as its administrator, or take an open connection.
 
         A connection that is refused or gets no answer is not used again: the vCluster may have another
@@ -71,6 +161,9 @@ class VirtualClusters:
         Raises:
             NotUsable: The vCluster or its host is not there.
         """
+        if remote := self._by_host_worker(environment):
+            yield remote
+            return
         life = environment.mark.life
         connection = await self._connection(environment)
         connection.users += 1

@@ -18,6 +18,7 @@ from contracts.capacity.models import ReservationRequest
 from contracts.environment import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import life_id, request_id
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.catalogue.loader import Catalogue, offered_templates
@@ -163,10 +164,17 @@ class StartOutcome:
 class EnvironmentStarter:
     """Starts a life, or joins the one that the name has."""
 
-    def __init__(self, client: Client, reader: EnvironmentReader, reservations: Reservations) -> None:
+    def __init__(
+        self,
+        client: Client,
+        reader: EnvironmentReader,
+        reservations: Reservations,
+        own_queues: OwnQueues = NO_OWN_QUEUES,
+    ) -> None:
         self._client = client
         self._reader = reader
         self._reservations = reservations
+        self._own_queues = own_queues
 
     async def start_or_join(self, start: EnvironmentStart, reservation: ReservationRequest) -> StartOutcome:
         """Reserve capacity and start the environment, or join the running one with the same spec.
@@ -203,7 +211,8 @@ class EnvironmentStarter:
         decision = await self._reservations.reserve(reservation)
         if decision.refusal:
             raise NoCapacity(decision.refusal, decision.next_end)
-        environment = start.environment.model_copy(update={"host": decision.host})
+        placed = {"host": decision.host, "own_queues": self._own_queues.of(decision.host)}
+        environment = start.environment.model_copy(update=placed)
         start = start.model_copy(update={"environment": environment})
         try:
             await start_environment(self._client, start)

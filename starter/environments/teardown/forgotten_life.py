@@ -72,6 +72,7 @@ def plan_without_run(
         ttl=UNKNOWN_TTL,
         host=host,
         has_identity_provider=installation.has_identity_provider,
+        own_queues=installation.own_queues.of(host),
     )
     what = ", ".join(one.what for one in marked) or "no marks of it were found"
     whose = f"of {record.owner}" if record else "owner unknown"

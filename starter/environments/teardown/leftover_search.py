@@ -41,7 +41,10 @@ class FoundMarks:
 
 @dataclass(frozen=True)
 class MarkSearch:
-    """Searches the systems that this process has clients for. None: it has no credentials for that system."""
+    """Searches the systems that this process has clients for. None: it has no credentials for that system.
+
+    `elsewhere` are the hosts that only their own worker reaches.
+    """
 
     installation: str
     prefix: str
@@ -49,6 +52,7 @@ class MarkSearch:
     rafay: Rafay | None = None
     directory: IdentityProvider | None = None
     has_identity_provider: bool = False
+    elsewhere: frozenset[str] = frozenset()
 
     async def find(self, name: str) -> FoundMarks:
         """Return all resources of the derived name that bear marks of this installation and name."""
@@ -56,7 +60,7 @@ class MarkSearch:
         searches: dict[str, Coroutine[None, None, list[Marked]]] = {
             f"host {host.name}": _on_host(host, derived_name) for host in self.hosts.values()
         }
-        not_searched = []
+        not_searched = [f"host {name}: only its own worker reaches it" for name in self.elsewhere]
         if self.rafay:
             searches[System.CONTROL_PLANE] = _in_control_plane(self.rafay, derived_name)
         else:

@@ -14,6 +14,7 @@ from worker.settings.types import (
     HeaderSecret,
     PositiveDuration,
     ProtectedUrl,
+    Rate,
 )
 
 #: Placeholder for a credential that a process does not need.
@@ -35,6 +36,12 @@ class ControlPlane(Group):
     )
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+    max_steps_per_second: Rate | None = Field(
+        default=None,
+        description="how many steps and undos that call it all workers together start in a second; without "
+        "it, there is no limit",
+        examples=["5"],
     )
     host_project: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
         default="moorage-hosts",

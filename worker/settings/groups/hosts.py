@@ -17,33 +17,66 @@ from worker.settings.types import (
     Networks,
     PositiveDuration,
     ProtectedUrl,
+    Rate,
 )
 
 
 class _HostGroup(Group):
-    """The settings of every host: the labels that it is selected by, and its capacity."""
+    """The settings of every host: who reaches it, the labels that it is selected by, and its capacity."""
 
+    own_worker: bool = Field(
+        default=False,
+        description="that only a worker beside it, `moorage worker --host NAME`, reaches it: its steps have "
+        "a task queue of the host, and other processes need no credentials of it",
+    )
+    max_steps_per_second: Rate | None = Field(
+        default=None,
+        description="how many steps and undos all workers beside it start in a second together; only with "
+        "own_worker, and only in the settings of that worker",
+        examples=["5"],
+    )
     labels: Labels = Field(
         default_factory=dict,
         description='what templates choose hosts by; in one variable as "zone=eu, gpu=yes"',
     )
     capacity: Share = Share()
 
+    @field_validator("max_steps_per_second")
+    @classmethod
+    def _has_a_queue(cls, rate: float | None, info: ValidationInfo) -> float | None:
+        if rate is not None and not info.data.get("own_worker"):
+            raise ValueError("needs own_worker = true: without it, the host has no task queue")
+        return rate
+
 
 class SimulatedHostCluster(_HostGroup):
     """A host cluster of the embedded stack, which runs nothing."""
 
     kind: Literal["simulated"] = Field(description="which kind of host cluster this is")
-    url: ProtectedUrl = Field(
-        description="base URL of the simulated host", examples=["http://127.0.0.1:7003"]
+    url: ProtectedUrl | None = Field(
+        default=None,
+        validate_default=True,
+        description="base URL of the simulated host; not needed where it has its own worker",
+        examples=["http://127.0.0.1:7003"],
     )
-    token: HeaderSecret = Field(description="bearer token of the simulated host")
+    token: HeaderSecret | None = Field(
+        default=None,
+        validate_default=True,
+        description="bearer token of the simulated host; not needed where it has its own worker",
+    )
     timeout: PositiveDuration = Field(
         default=timedelta(seconds=30), description="longest wait for one answer"
     )
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed its certificate, if a private one"
     )
+
+    @field_validator("url", "token")
+    @classmethod
+    def _is_there_for_this_process(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and not info.data.get("own_worker"):
+            raise ValueError("is missing")
+        return value
 
 
 class KubernetesHostCluster(_HostGroup):

@@ -19,6 +19,7 @@ from worker.settings.types import (
     NonEmptySecret,
     PositiveDuration,
     ProtectedUrl,
+    Rate,
     SingleLineSecret,
 )
 
@@ -82,6 +83,12 @@ class IdentityProvider(Group):
     )
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed its certificate, if a private one"
+    )
+    max_steps_per_second: Rate | None = Field(
+        default=None,
+        description="how many steps and undos that call it all workers together start in a second; without "
+        "it, there is no limit",
+        examples=["5"],
     )
 
     @model_validator(mode="after")

@@ -53,6 +53,11 @@ class LifecycleTimeoutSettings(Group):
         default=LifecycleTimeouts().longest_pause,
         description="longest pause between two passes of a teardown",
     )
+    queue_timeout: PositiveDuration = Field(
+        default=LifecycleTimeouts().queue_timeout,
+        description="how long a step waits in the task queue of a host or system before it is said that no "
+        "worker takes it up",
+    )
     give_up_after: PositiveDuration = Field(
         default=LifecycleTimeouts().give_up_after,
         description="when a teardown stops trying and asks for a person",

@@ -1,0 +1,60 @@
+"""What a worker beside a host does there for the capacity workflow and for the API."""
+
+from temporalio import activity
+
+from activities.errors import NotConfigured
+from activities.host_worker.survey import survey_host
+from activities.parts.host_lookup import Hosts
+from clients.host.protocol import Host
+from contracts.activities import HostActivities
+from contracts.capacity.models import HostCapacity
+from contracts.credentials import CLUSTER_FIELDS
+from contracts.environment import System
+from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
+
+
+class OnHost(HostActivities):
+    """Answers with the credentials of the hosts that this worker stands beside."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    @activity.defn(name="capacity.survey")
+    async def survey(self, input: HostCapacity) -> HostCapacity:
+        """Return what the host has; `input` is what the settings of the capacity say."""
+        return await survey_host(self._host(input.name), input.total)
+
+    @activity.defn(name="host.answer")
+    async def answer(self, input: HostRequest) -> HostAnswer:
+        """Answer a request of the API about the vCluster of one life."""
+        host, name, labels = self._host(input.host), input.derived_name, input.mark.labels
+        # Check the namespace first, because that name may now belong to another life or another owner.
+        namespace = await host.get_namespace(name)
+        if namespace is None or not input.mark.matches_labels(namespace.labels):
+            return HostAnswer(is_there=False)
+        kubeconfig = await host.kubeconfig(name, name)
+        if kubeconfig is None:
+            return HostAnswer(is_there=False)
+        if input.kind is HostRequestKind.CLUSTER:
+            cluster, _ = kubeconfig.current()
+            return HostAnswer(cluster={key: cluster[key] for key in CLUSTER_FIELDS if cluster.get(key)})
+        async with host.virtual_cluster(kubeconfig) as virtual:
+            if input.kind is HostRequestKind.ENSURE_PERSON:
+                return HostAnswer(is_new=await virtual.ensure_person(input.person, labels))
+            if input.kind is HostRequestKind.REMOVE_PERSON:
+                await virtual.remove_person(input.person)
+                return HostAnswer()
+            certificate = await virtual.issue_certificate(
+                input.certificate_request.encode(), input.person, input.validity, labels
+            )
+            return HostAnswer(certificate=certificate)
+
+    def _host(self, name: str) -> Host:
+        host = self._hosts.get(name)
+        if host is None:
+            raise NotConfigured(
+                System.HOST_CLUSTER,
+                f"The worker's settings name no host {name}",
+                "Start a worker with the name of the host",
+            )
+        return host

@@ -1,0 +1,1 @@
+"""Hosts that only a worker beside them reaches: what the API asks that worker."""
