@@ -8,6 +8,7 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.template import Template
+from contracts.temporal.task_queues import OwnQueues
 from starter.auth.oidc.issuers import load_issuers
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
@@ -20,7 +21,8 @@ from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
 from starter.setup.temporal import Temporal
 from worker.data_converter import data_converter
-from worker.settings.models import Settings
+from worker.settings.groups.expiry import Sweep
+from worker.settings.models import HostWorkerSettings, Settings
 
 #: Part of the names of resources that setup creates temporarily. No environment can have this name, because
 #: an environment's name does not begin with a digit.
@@ -86,6 +88,17 @@ def all_checks(
         *Environments(temporal, hosts).parts(attributes),
         *of_running,
     )
+
+
+def host_checks(settings: HostWorkerSettings, name: str, host: Host) -> Sequence[SetupCheck]:
+    """Return the parts that matter to the worker beside a host, each after the parts that it needs."""
+    files = Files(settings.templates, None)
+    (templates,) = files.parts()
+    of_host = HostCluster(name, host, settings.installation, settings.prefix, files.templates)
+    temporal = Temporal(
+        data_converter(settings.encryption.keyring), Sweep(), own_queues=OwnQueues(hosts=frozenset({name}))
+    )
+    return (templates, *of_host.parts(templates), *temporal.host_worker_parts(name))
 
 
 class Files:

@@ -88,6 +88,12 @@ class Temporal:
         )
         return server, namespace, attributes, schedules
 
+    def host_worker_parts(self, host: str) -> tuple[SetupCheck, ...]:
+        """Return the parts that the worker beside a host needs: the server, and that workers poll."""
+        server, namespace, *_ = self.parts()
+        workers = SetupCheck(Area.TEMPORAL, SYSTEM, "workers", host, self._workers, needs=(namespace,))
+        return server, namespace, workers
+
     def running_parts(self, schedules: SetupCheck) -> tuple[SetupCheck, ...]:
         """Return the parts that are well only while Moorage runs: workers poll, and work progresses."""
         where = namespace_name()

@@ -8,9 +8,24 @@ import pytest
 import yaml
 
 from tests.deploy.chart import CHART, NAMESPACE, chart, containers, objects, of_kind, pods
-from tests.deploy.values import EVERYTHING, GATEWAY, LEAST, MATRIX, ONLY_OTHER_HOSTS, Object, with_values
+from tests.deploy.values import (
+    EVERYTHING,
+    GATEWAY,
+    HOST_WORKERS,
+    LEAST,
+    MATRIX,
+    ONLY_OTHER_HOSTS,
+    OWN_WORKER_HERE,
+    Object,
+    with_values,
+)
 from worker.settings.groups.hosts import KubernetesHostCluster
-from worker.settings.loading import load_api_settings, load_codec_server_settings, load_settings
+from worker.settings.loading import (
+    load_api_settings,
+    load_codec_server_settings,
+    load_host_worker_settings,
+    load_settings,
+)
 from worker.settings.models import CodecServerSettings, Settings
 from worker.settings.reference import describe_settings
 from worker.settings.sources import OTHER_VARIABLES, field_at, is_secret, paths, variable
@@ -298,3 +313,60 @@ def test_the_security_log_is_a_stream_of_its_own(tmp_path: Path) -> None:
         assert environment_of(EVERYTHING, component, tmp_path)["MOORAGE_LOG__SECURITY"] == "stdout"
     chosen = with_values({"settings": {"log": {"security": "/var/log/moorage/security.jsonl"}}})
     assert settings_of(chosen, "api", tmp_path).log.security == "/var/log/moorage/security.jsonl"
+
+
+def test_the_worker_beside_a_host_has_the_credentials_of_that_host_alone(tmp_path: Path) -> None:
+    component = "host-worker-eu_1"
+    environ = environment_of(HOST_WORKERS, component, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"encryption-keys", "eu_1.kubeconfig"}
+    settings = load_host_worker_settings("eu_1", environ)
+    cluster = settings.hosts["eu_1"]
+    assert isinstance(cluster, KubernetesHostCluster)
+    assert cluster.kubeconfig == tmp_path / "eu_1.kubeconfig"
+    assert not [name for name in environ if name.startswith(("MOORAGE_CONTROL_PLANE", "MOORAGE_API__"))]
+    pod = pod_of(HOST_WORKERS, component)
+    assert containers(pod)[-1]["args"] == ["worker", "--host", "eu_1"]
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("component", ["worker", "api"])
+def test_central_processes_have_no_credentials_of_a_host_with_its_own_worker(
+    component: str, tmp_path: Path
+) -> None:
+    settings = settings_of(HOST_WORKERS, component, tmp_path)
+    assert settings.own_queues.hosts == {"eu_1", "far"}
+    assert not [path.name for path in tmp_path.iterdir() if "kubeconfig" in path.name]
+    assert pod_of(OWN_WORKER_HERE, component)["spec"]["automountServiceAccountToken"] is False
+
+
+def test_the_worker_beside_this_cluster_uses_the_account_with_the_rights() -> None:
+    pod = pod_of(OWN_WORKER_HERE, "host-worker-here")
+    assert pod["spec"]["automountServiceAccountToken"] is True
+    assert pod["spec"]["serviceAccountName"] == "moorage-worker"
+    assert of_kind(objects(OWN_WORKER_HERE), "ClusterRole", "moorage-worker")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hostWorkers": {"here": None}}, "hostWorkers.here needs settings.hosts.here.own_worker: true"),
+        (
+            {
+                "settings": {"hosts": {"eu": {"own_worker": True}}},
+                "hostKubeconfigs": {"eu": {"worker": {"existingSecret": "eu"}}},
+            },
+            "hostWorkers does not run it here",
+        ),
+        (
+            {
+                "settings": {"hosts": {"eu": {}}},
+                "hostKubeconfigs": {"eu": {"worker": {"existingSecret": "eu"}}},
+            },
+            "hostKubeconfigs.eu.api is missing",
+        ),
+    ],
+    ids=["not its own", "elsewhere", "no API account"],
+)
+def test_host_workers_that_contradict_the_settings_are_refused(values: Object, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        objects(with_values(values))

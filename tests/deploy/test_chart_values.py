@@ -52,7 +52,7 @@ MISTAKES = [
     (at("settings.hosts.here", None), "at '/settings/hosts': minProperties: got 0, want 1"),
     (at("secrets.apiTokens", None), "at '/secrets': missing property 'apiTokens'"),
     (at("temporal.address", None), "at '/temporal/address': '' does not match pattern"),
-    (at("hostKubeconfigs.here", {"worker": {"existingSecret": "x"}}), "missing property 'api'"),
+    (at("hostKubeconfigs.here", {"worker": {"existingSecret": "x"}}), "hostKubeconfigs.here.api is missing"),
     # Values of the wrong kind.
     (at("settings.installation", "Prod"), "at '/settings/installation': 'Prod' does not match pattern"),
     (at("settings.hosts.Here", {}), "'Here' does not match pattern"),

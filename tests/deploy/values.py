@@ -236,10 +236,26 @@ NOTHING_MORE = with_values(
 )
 
 #: The cases of the tests.
+#: A host elsewhere whose worker runs in this release, and one whose worker does not.
+HOST_WORKERS = with_values(
+    {
+        "settings": {"hosts": {"eu_1": {"own_worker": True, "timeout": "1m"}, "far": {"own_worker": True}}},
+        "hostKubeconfigs": {"eu_1": {"worker": {"existingSecret": "eu-worker"}}},
+        "hostWorkers": {"eu_1": {"replicas": 1}},
+        "metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+    }
+)
+#: This cluster is a host, and only its own worker reaches it.
+OWN_WORKER_HERE = with_values(
+    {"settings": {"hosts": {"here": {"own_worker": True}}}, "hostWorkers": {"here": None}}
+)
+
 MATRIX: Mapping[str, Object] = {
     "least": LEAST,
     "everything": EVERYTHING,
     "gateway": GATEWAY,
     "other hosts": ONLY_OTHER_HOSTS,
     "nothing more": NOTHING_MORE,
+    "host workers": HOST_WORKERS,
+    "own worker here": OWN_WORKER_HERE,
 }

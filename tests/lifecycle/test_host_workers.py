@@ -3,6 +3,8 @@
 The central worker and the API of this stack have no credential of the host "eu".
 """
 
+import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from embedded.faults import CALLS_PATH
+from embedded.stack.fork_server import PYTHON
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
@@ -131,6 +134,31 @@ async def test_a_whole_life_on_a_host_that_only_its_worker_reaches(
     assert gone["outcome"] == "deleted"
     assert two_hosts.on_host(name) == {"namespaces": 0, "releases": 0}
     assert Systems(stack).holds(name) == {}
+
+
+async def test_doctor_checks_the_host_from_beside_it_and_nothing_else(two_hosts: TwoHosts) -> None:
+    command = [*PYTHON, "moorage", "doctor", "--host", HOST, "--output", "json"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=two_hosts.worker.environment, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    parts = {(one["area"], one["part"]): one["state"] for one in json.loads(output)}
+    assert set(parts.values()) == {"ok"}, parts
+    assert {("hosts", "cluster"), ("hosts", "charts"), ("temporal", "workers")} <= set(parts)
+    assert not [area for area, _ in parts if area in ("control-plane", "identity")]
+
+
+async def test_an_environment_beside_its_worker_sleeps_and_wakes(two_hosts: TwoHosts, asking: Asking) -> None:
+    name = unique("sleeper")
+    await _request(asking, name)
+    await asking.until_phase(name, "ready")
+    assert (await asking.call("POST", f"/environments/{name}/sleep")).is_success
+    await asking.until_phase(name, "asleep")
+    assert (await asking.call("POST", f"/environments/{name}/wake")).is_success
+    await asking.until_phase(name, "ready")
+    await asking.delete(name)
+    await asking.until_phase(name, "gone")
 
 
 async def test_the_bootstrap_manifest_is_in_no_history(two_hosts: TwoHosts, asking: Asking) -> None:

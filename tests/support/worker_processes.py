@@ -48,7 +48,7 @@ class WorkerProcess:
         self._ready = stack.folder / f"{name}.ready"
         own = {"MOORAGE_READY_FILE": str(self._ready), "PYTHONPATH": str(code)}
         given = {key: value for key, value in stack.env.items() if not host or key in _OF_HOST_WORKERS}
-        self._environment = {**(base_environment() if host else {}), **given, **own, **(environment or {})}
+        self.environment = {**(base_environment() if host else {}), **given, **own, **(environment or {})}
         self._arguments = ["--host", host] if host else []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +59,7 @@ class WorkerProcess:
             self._process = await asyncio.to_thread(
                 subprocess.Popen,
                 [*PYTHON, "moorage", "worker", *self._arguments],
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -145,6 +145,10 @@ class HostWorkerSettings(BaseModel):
     installation: Installation = Field(description="as in the settings of all other processes")
     encryption: Encryption = Field(description="how what Temporal keeps is encrypted")
     hosts: dict[HostName, HostCluster] = Field(description="the host that it stands beside")
+    prefix: Prefix = Field(default="mrg", description="as in the settings of all other processes")
+    templates: Path = Field(
+        default=SHIPPED_TEMPLATES, description="the catalogue, which only `moorage doctor --host` reads"
+    )
     worker: WorkerProcess = WorkerProcess()
     log: Log = Log()
 

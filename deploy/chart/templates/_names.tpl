@@ -12,6 +12,14 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Component, name and host of the worker beside a host: root and host. */}}
+{{- define "moorage.hostWorker" -}}
+{{- $component := printf "host-worker-%s" .host -}}
+component: {{ $component }}
+host: {{ .host }}
+name: {{ printf "%s-%s" (include "moorage.fullname" .root) (replace "_" "-" $component) | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
 {{/* Labels of a selector: they never change, because those of a Deployment cannot. */}}
 {{- define "moorage.selector" -}}
 app.kubernetes.io/name: {{ include "moorage.name" .root }}

@@ -39,9 +39,11 @@
   {{- end }}
 # Temporal
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.temporal "ports" (list (include "moorage.port" .root.Values.temporal.address))) }}
+{{- if not .host }}
 # the control plane
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.controlPlane "ports" (fromJsonArray (include "moorage.ports" (list $settings.control_plane.url)))) }}
-{{- if or $settings.identity $settings.sso .root.Values.issuers }}
+{{- end }}
+{{- if and (not .host) (or $settings.identity $settings.sso .root.Values.issuers) }}
 # the identity provider, and the issuers of tokens
 {{- $urls := list (dig "identity" "url" "" $settings) (dig "identity" "token_url" "" $settings) (dig "sso" "metadata_url" "" $settings) }}
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.identityProvider "ports" (fromJsonArray (include "moorage.ports" (concat $urls (regexFindAll "https?://[^\\s\"',]+" .root.Values.issuers -1))))) }}
@@ -82,7 +84,7 @@
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.notices "ports" (fromJsonArray (include "moorage.ports" $urls))) }}
 {{- end }}
 {{- end }}
-{{- if and .root.Values.traces.endpoint (has .component (list "worker" "api")) }}
+{{- if and .root.Values.traces.endpoint (or .host (has .component (list "worker" "api"))) }}
 # the collector of traces
 {{ include "moorage.rule" (dict "side" "to" "peers" $policy.egress.traces "ports" (fromJsonArray (include "moorage.ports" (list .root.Values.traces.endpoint)))) }}
 {{- end }}

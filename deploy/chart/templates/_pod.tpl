@@ -23,7 +23,7 @@
     {{- if or .root.Values.templates .root.Values.existingTemplatesConfigMap }}
     - {name: templates, mountPath: /etc/moorage/templates, readOnly: true}
     {{- end }}
-    {{- if and .root.Values.issuers (ne .component "worker") }}
+    {{- if and .root.Values.issuers (ne .component "worker") (not .host) }}
     - {name: issuers, mountPath: /etc/moorage/issuers, readOnly: true}
     {{- end }}
     {{- if .root.Values.caConfigMap }}
@@ -65,7 +65,7 @@ spec:
   {{- else }}
   serviceAccountName: {{ (index $values.serviceAccounts $account).name }}
   # Only where this cluster is a host: all others are reached by kubeconfigs.
-  automountServiceAccountToken: {{ ne (include "moorage.hostsHere" .root) "" }}
+  automountServiceAccountToken: {{ ternary (not (hasKey $values.hostKubeconfigs (default "" .host))) (ne (include "moorage.hostsHere" .root) "") (hasKey . "host") }}
   {{- end }}
   # Variables of Services could be taken for settings.
   enableServiceLinks: false
@@ -127,7 +127,7 @@ spec:
     - name: templates
       configMap: {name: {{ default (printf "%s-templates" (include "moorage.fullname" .root)) $values.existingTemplatesConfigMap }}}
     {{- end }}
-    {{- if and $values.issuers (ne .component "worker") }}
+    {{- if and $values.issuers (ne .component "worker") (not .host) }}
     - name: issuers
       configMap: {name: {{ include "moorage.fullname" .root }}-issuers}
     {{- end }}

@@ -33,7 +33,8 @@ temporalApiKey: {file: temporal-api-key, variable: "", for: []}
 {{- end -}}
 {{- $mine := dict -}}
 {{- range $name, $secret := fromYaml (include "moorage.secretTable" .) -}}
-{{- if and (index $given $name) (or (has $.component $secret.for) (has $name $lent)) -}}
+{{- $isMine := ternary (eq $name "encryptionKeys") (or (has $.component $secret.for) (has $name $lent)) (hasKey $ "host") -}}
+{{- if and (index $given $name) $isMine -}}
 {{- $_ := set $mine $name $secret -}}
 {{- end -}}
 {{- end -}}
@@ -65,8 +66,11 @@ temporalApiKey: {file: temporal-api-key, variable: "", for: []}
       {{- end }}
       {{- if ne .component "codec-server" }}
       {{- range $host, $accounts := .root.Values.hostKubeconfigs }}
+      {{- $isOwn := dig "own_worker" false (index $.root.Values.settings.hosts $host | default dict) }}
+      {{- if eq (default "" $.host) (ternary $host "" $isOwn) }}
       {{- $account := ternary $accounts.api $accounts.worker (eq $.component "api") }}
       - secret: {name: {{ $account.existingSecret }}, items: [{key: {{ default "kubeconfig" $account.key }}, path: {{ $host }}.kubeconfig}]}
+      {{- end }}
       {{- end }}
       {{- end }}
 {{- end -}}
@@ -79,6 +83,12 @@ temporalApiKey: {file: temporal-api-key, variable: "", for: []}
 {{- end -}}
 {{- range $host, $_ := .Values.hostKubeconfigs -}}
 {{- if not (hasKey $.Values.settings.hosts $host) -}}{{- fail (printf "hostKubeconfigs.%s is for no host: settings.hosts has %s" $host (keys $.Values.settings.hosts | sortAlpha | join ", ")) -}}{{- end -}}
+{{- $own := dig "own_worker" false (index $.Values.settings.hosts $host | default dict) -}}
+{{- if not (or $own (hasKey (index $.Values.hostKubeconfigs $host) "api")) -}}{{- fail (printf "hostKubeconfigs.%s.api is missing: only a host with own_worker needs none" $host) -}}{{- end -}}
+{{- if and $own (not (hasKey $.Values.hostWorkers $host)) -}}{{- fail (printf "hostKubeconfigs.%s is for no process: settings.hosts.%s has its own worker, and hostWorkers does not run it here" $host $host) -}}{{- end -}}
+{{- end -}}
+{{- range $host, $_ := .Values.hostWorkers -}}
+{{- if not (dig $host "own_worker" false ($.Values.settings.hosts | default dict)) -}}{{- fail (printf "hostWorkers.%s needs settings.hosts.%s.own_worker: true" $host $host) -}}{{- end -}}
 {{- end -}}
 {{- with .Values.settings.identity -}}
 {{- if not (or $.Values.secrets.identityToken $.Values.secrets.identityClientSecret $.Values.secrets.identityPrivateKey) -}}

@@ -26,6 +26,8 @@
 {{- $settings := .root.Values.settings -}}
 {{- if eq .component "codec-server" -}}
 {{- toYaml (pick $settings "log" "codec_server") -}}
+{{- else if .host -}}
+{{- toYaml (merge (dict "hosts" (pick $settings.hosts .host)) (pick $settings "installation" "prefix" "log" "worker")) -}}
 {{- else if eq .component "worker" -}}
 {{- toYaml (omit $settings "codec_server" "api") -}}
 {{- else -}}
@@ -33,13 +35,22 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Names of the hosts that are this cluster, with blanks between them: those without a kubeconfig. */}}
+{{/* Names of the hosts that are this cluster, with blanks between them: those without a kubeconfig, and without their own worker. */}}
 {{- define "moorage.hostsHere" -}}
 {{- $names := list -}}
-{{- range $name, $_ := .Values.settings.hosts -}}
-{{- if not (hasKey $.Values.hostKubeconfigs $name) -}}{{- $names = append $names $name -}}{{- end -}}
+{{- range $name, $host := .Values.settings.hosts -}}
+{{- if not (or (hasKey $.Values.hostKubeconfigs $name) (dig "own_worker" false ($host | default dict))) -}}{{- $names = append $names $name -}}{{- end -}}
 {{- end -}}
 {{- join " " $names -}}
+{{- end -}}
+
+{{/* The same with hosts whose own worker runs in this release: the accounts need rights for all of them. */}}
+{{- define "moorage.rightsHere" -}}
+{{- $names := list (include "moorage.hostsHere" .) -}}
+{{- range $name, $_ := .Values.hostWorkers -}}
+{{- if not (hasKey $.Values.hostKubeconfigs $name) -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- join " " (without $names "") -}}
 {{- end -}}
 
 {{/* The address that people open, or nothing if the chart makes no way in. */}}
@@ -75,10 +86,12 @@
 {{- with .certificateKey -}}{{- $_ := set $variables "TEMPORAL_TLS_CLIENT_CERT_PATH" (printf "/run/temporal/%s" .) -}}{{- end -}}
 {{- with .privateKeyKey -}}{{- $_ := set $variables "TEMPORAL_TLS_CLIENT_KEY_PATH" (printf "/run/temporal/%s" .) -}}{{- end -}}
 {{- end -}}
-{{- range $name, $host := $values.settings.hosts -}}
+{{- range $name, $host := ternary (pick $values.settings.hosts (default "" .host)) $values.settings.hosts (hasKey . "host") -}}
+{{- $isElsewhere := and (dig "own_worker" false ($host | default dict)) (not (hasKey $ "host")) -}}
 {{- $start := printf "MOORAGE_HOSTS__%s__" (upper $name) -}}
 {{- $_ := set $variables (printf "%sKIND" $start) "kubernetes" -}}
-{{- if hasKey $values.hostKubeconfigs $name -}}
+{{- if $isElsewhere -}}
+{{- else if hasKey $values.hostKubeconfigs $name -}}
 {{- $_ := set $variables (printf "%sKUBECONFIG" $start) (printf "/run/moorage/%s.kubeconfig" $name) -}}
 {{- else if not (($host | default dict).api_account) -}}
 {{- $_ := set $variables (printf "%sAPI_ACCOUNT" $start) (printf "%s/%s" $.root.Release.Namespace $values.serviceAccounts.api.name) -}}
@@ -88,9 +101,9 @@
 {{- if and $values.auditLog.existingClaim (has .component (list "worker" "api")) -}}
 {{- $_ := set $variables "MOORAGE_AUDIT_LOG__FILE" "/var/lib/moorage/audit-log/audit-log.jsonl" -}}
 {{- end -}}
-{{- if and $values.issuers (ne .component "worker") -}}{{- $_ := set $variables "MOORAGE_API__ISSUERS_FILE" "/etc/moorage/issuers/issuers.yaml" -}}{{- end -}}
+{{- if and $values.issuers (ne .component "worker") (not .host) -}}{{- $_ := set $variables "MOORAGE_API__ISSUERS_FILE" "/etc/moorage/issuers/issuers.yaml" -}}{{- end -}}
 {{- end -}}
-{{- if and $values.traces.endpoint (has .component (list "worker" "api")) -}}
+{{- if and $values.traces.endpoint (or .host (has .component (list "worker" "api"))) -}}
 {{- $_ := set $variables "OTEL_EXPORTER_OTLP_ENDPOINT" $values.traces.endpoint -}}
 {{- $_ := set $variables "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" -}}
 {{- $_ := set $variables "OTEL_TRACES_SAMPLER_ARG" (toString $values.traces.sample) -}}
@@ -99,7 +112,7 @@
 {{- if and (has .component (list "api" "codec-server")) (not (hasKey $variables "MOORAGE_LOG__SECURITY")) -}}
 {{- $_ := set $variables "MOORAGE_LOG__SECURITY" "stdout" -}}
 {{- end -}}
-{{- if eq .component "worker" -}}
+{{- if or .host (eq .component "worker") -}}
 {{- $_ := set $variables "MOORAGE_READY_FILE" "/tmp/ready" -}}
 {{- if $values.metrics.enabled -}}{{- $_ := set $variables "MOORAGE_WORKER__METRICS" (printf "%s:%v" $address $values.metrics.workerPort) -}}{{- end -}}
 {{- else if eq .component "api" -}}

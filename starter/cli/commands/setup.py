@@ -1,20 +1,22 @@
 """The commands that prepare and check an installation: `moorage setup` and `moorage doctor`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from starter.cli.command_context import report_errors
+from starter.cli.completion import complete_host
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import EnumChoice, dry_run_option, examples, output_option
 from starter.setup.areas import Area
 
 if TYPE_CHECKING:
     from starter.cli.output.setup_results import SetupProgress
-    from starter.setup.check import Result
-    from worker.settings.models import Settings
+    from starter.setup.check import Result, SetupCheck
+    from worker.settings.models import HostWorkerSettings, Settings
 
 
 @click.command(
@@ -67,9 +69,20 @@ def setup(dry_run: bool, only: tuple[Area, ...], output: Output) -> None:
             print_complete(results, [template.name for template in offered])
 
 
-@click.command(epilog=examples("MOORAGE_CONFIG=moorage.toml moorage doctor", "moorage doctor --output json"))
+@click.command(
+    epilog=examples(
+        "MOORAGE_CONFIG=moorage.toml moorage doctor",
+        "moorage doctor --output json",
+        "MOORAGE_CONFIG=host-eu.toml moorage doctor --host eu",
+    )
+)
+@click.option(
+    "--host",
+    shell_complete=complete_host,
+    help="Check only what the worker beside this host needs, with that worker's settings.",
+)
 @output_option()
-def doctor(output: Output) -> None:
+def doctor(host: str | None, output: Output) -> None:
     """Check an installation, and change nothing.
 
     It checks everything that `moorage setup` handles, and what must be true while Moorage runs. Without
@@ -81,8 +94,13 @@ def doctor(output: Output) -> None:
         from starter.cli.client.contexts import stack_settings
         from starter.cli.operator_settings import read_settings
         from starter.cli.output.setup_results import print_doctor
-        from worker.settings.loading import load_settings
+        from worker.settings.loading import load_host_worker_settings, load_settings
 
+        if host is not None:
+            name = host
+            own = read_settings(lambda: load_host_worker_settings(name))
+            print_doctor(_run(_host_checks(own, name), [], repair=False), output)
+            return
         if not {"MOORAGE_INSTALLATION", "MOORAGE_CONFIG"} & set(os.environ):
             os.environ.update(stack_settings(os.environ))
         results = _run_checks(read_settings(load_settings), [], repair=False, running=True)
@@ -101,13 +119,39 @@ def _run_checks(
 
     With `running`, it also runs the checks of what must be true while Moorage runs.
     """
+    return _run(_all_checks(settings, running=running), only, repair=repair, progress=progress)
+
+
+@asynccontextmanager
+async def _all_checks(settings: "Settings", *, running: bool) -> "AsyncIterator[Sequence[SetupCheck]]":
+    from starter.setup.setup_parts import all_checks
+    from worker.client_factory import open_clients
+
+    async with open_clients(settings) as clients:
+        yield all_checks(settings, clients.rafay, clients.directory, clients.hosts, running=running)
+
+
+@asynccontextmanager
+async def _host_checks(settings: "HostWorkerSettings", host: str) -> "AsyncIterator[Sequence[SetupCheck]]":
+    from starter.setup.setup_parts import host_checks
+    from worker.client_factory import open_hosts
+
+    async with AsyncExitStack() as closing:
+        yield host_checks(settings, host, open_hosts(settings.hosts, closing)[host])
+
+
+def _run(
+    checks: "AbstractAsyncContextManager[Sequence[SetupCheck]]",
+    only: "Sequence[Area]",
+    *,
+    repair: bool,
+    progress: "SetupProgress | None" = None,
+) -> "list[Result]":
     import asyncio
     import signal
 
     from starter.setup.check import chosen
     from starter.setup.runner import run_checks
-    from starter.setup.setup_parts import all_checks
-    from worker.client_factory import open_clients
     from worker.settings.sources import SettingsError
 
     async def run() -> "list[Result]":
@@ -115,8 +159,7 @@ def _run_checks(
         if task is not None:  # At a signal, remove what was created temporarily, as for Ctrl-C.
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        async with open_clients(settings) as clients:
-            every = all_checks(settings, clients.rafay, clients.directory, clients.hosts, running=running)
+        async with checks as every:
             parts = chosen(every, only)
             if progress is None:
                 return await run_checks(parts, repair=repair)
