@@ -14,6 +14,7 @@ from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
 from contracts.phases import StepState as StepState
 from contracts.phases import System as System
+from contracts.sleep_rules import SleepPolicy, SleepReason
 from contracts.template import Template
 from contracts.template_parameters import ParameterValue
 from contracts.types.models import Duration, Frozen
@@ -193,12 +194,13 @@ class OwnerLeft(Frozen):
 
 
 class SleepStatus(Frozen):
-    """The sleep of an environment: who wanted its last change, and since when its pods are gone.
+    """The sleep of an environment: who wanted its last change, why, and since when its pods are gone.
 
     `problem` says why the last attempt to put it to sleep or to wake it has failed.
     """
 
     actor: str
+    reason: SleepReason = SleepReason.REQUESTED
     asleep_at: datetime | None = None
     problem: Problem | None = None
 
@@ -223,6 +225,8 @@ class EnvironmentStatus(Frozen):
     access_problem: Problem | None = None
     owner_left: OwnerLeft | None = None
     sleep: SleepStatus | None = Field(default=None, description="None while it is awake")
+    own_sleep_policy: SleepPolicy | None = Field(default=None, description="None: that of its template")
+    used_at: datetime | None = Field(default=None, description="when a credential was last fetched")
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None
@@ -241,6 +245,13 @@ class EnvironmentStatus(Frozen):
             warnings=self.warnings,
             extensions=self.extensions,
         )
+
+    @property
+    def sleep_policy(self) -> SleepPolicy | None:
+        """When it falls asleep by itself; None if it does not."""
+        template = self.environment.template.sleep
+        policy = self.own_sleep_policy.over(template) if self.own_sleep_policy else template
+        return None if policy == SleepPolicy() else policy
 
     @property
     def in_use(self) -> bool:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.environment import Environment, EnvironmentStatus, Spec
+from contracts.sleep_rules import SleepPolicy
 from contracts.types.models import Frozen
 
 TASK_QUEUE = "moorage"
@@ -99,6 +100,16 @@ class ActorInput(LifeInput):
     actor: str
 
 
+class SleepChangeInput(ActorInput):
+    """A user puts the environment to sleep or, with `changes_policy`, says when it falls asleep by itself.
+
+    `policy` has what differs from its template; None is the policy of its template.
+    """
+
+    changes_policy: bool = False
+    policy: SleepPolicy | None = None
+
+
 class ExtendInput(LifeInput):
     """A user asks for a later end: either `by` a length of time, or `until` a moment.
 
@@ -181,6 +192,7 @@ QUERY_STATUS = "status"
 UPDATE_WARN = "warn"
 UPDATE_EXPIRE = "expire"
 SIGNAL_RENEW = "renew"
+SIGNAL_USED = "used"
 
 
 class CarriedState(Frozen):

@@ -11,6 +11,7 @@ from contracts.environment import (
     Problem,
     StepName,
 )
+from contracts.sleep_rules import SleepReason
 from contracts.types.models import Frozen
 
 
@@ -58,6 +59,7 @@ class Notification(EnvironmentSummary):
     owner_left: bool = False
     #: Whether it sleeps while this is sent.
     asleep: bool = False
+    sleep_reason: SleepReason | None = None
     #: Why it could not be created: only with `FAILED`.
     problem: Problem | None = None
 

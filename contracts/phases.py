@@ -40,6 +40,14 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class SleepReason(StrEnum):
+    """Why an environment sleeps."""
+
+    REQUESTED = "requested"  #: a person has put it to sleep, and it sleeps until a person wakes it
+    IDLE = "idle"
+    SCHEDULE = "schedule"
+
+
 class StepName(StrEnum):
     """The steps, in the order in which they run."""
 

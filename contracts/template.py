@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contracts.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
+from contracts.sleep_rules import SleepPolicy
 from contracts.template_parameters import (
     MAX_PARAMETERS,
     PARAMETER_PATTERN,
@@ -185,6 +186,9 @@ class Template(Frozen):
     )
     credentials: Credentials = Field(
         default=Credentials(), description="how long a credential of a person is valid, from 10m to 1h"
+    )
+    sleep: SleepPolicy | None = Field(
+        default=None, description="when it falls asleep by itself: after an idle time, outside of some hours"
     )
     quota: TemplateQuota = Field(default=TemplateQuota(), description="how many of it may be open at a time")
     hosts: dict[Label, Label] = Field(

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -143,6 +145,9 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the path of each field that has no fields itself."""
     for name, field in model.model_fields.items():
         kind = field.annotation
+        optional = [one for one in get_args(kind) if one is not NoneType]
+        if len(optional) == 1 and NoneType in get_args(kind):
+            [kind] = optional
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields_of(kind, f"{prefix}{name}.")
         else:

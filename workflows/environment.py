@@ -20,7 +20,9 @@ with workflow.unsafe.imports_passed_through():
         DueInput,
         EnvironmentStart,
         ExtendInput,
+        LifeInput,
         RequestInput,
+        SleepChangeInput,
         SweepUpdateAnswer,
         SweepUpdateInput,
         TransferInput,
@@ -179,8 +181,6 @@ class EnvironmentWorkflow:
             was_ready = self._state.phase in MADE_PHASES
             self._ending = Ending(Outcome.DELETED if was_ready else Outcome.CANCELLED, TEMPORAL_ACTOR)
 
-    # --- queries and updates of callers ---------------------------------------------------------------
-
     @workflow.query(description="How the environment stands")
     def status(self) -> EnvironmentStatus:
         """Return the environment's status."""
@@ -254,11 +254,19 @@ class EnvironmentWorkflow:
             self._rules.extended_term(ask)
 
     @described_update("Put it to sleep")
-    async def sleep(self, by: ActorInput) -> Answer:
-        """Scale it to nothing and give its CPU and memory back; callers follow it in the status."""
+    async def sleep(self, by: SleepChangeInput) -> Answer:
+        """Scale it to nothing, or change when that happens by itself; callers follow it in the status."""
         if answer := self._state.stored_answer():
             return answer
+        if by.changes_policy:
+            return self._answer(*self._sleep.change_policy(by))
         return self._answer(*self._sleep.sleep(by.actor))
+
+    @sleep.validator
+    def _check_sleep(self, by: SleepChangeInput) -> None:
+        self._rules.check_life(by)
+        if not self._state.stored_answer():
+            self._rules.check_sleep(by)
 
     @described_update("Wake it")
     async def wake(self, by: ActorInput) -> Answer:
@@ -267,9 +275,8 @@ class EnvironmentWorkflow:
             return answer
         return self._answer(*await self._sleep.wake(by.actor))
 
-    @sleep.validator
     @wake.validator
-    def _check_sleep(self, by: ActorInput) -> None:
+    def _check_wake(self, by: ActorInput) -> None:
         self._rules.check_life(by)
         if not self._state.stored_answer():
             self._rules.check_sleep()
@@ -299,8 +306,6 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
             self._rules.check_transfer(ask)
-
-    # --- queries and updates of the expiry sweep ------------------------------------------------------
 
     @workflow.query(description="What the expiry sweep would have it do")
     def due(self, ask: DueInput) -> Due:
@@ -351,15 +356,7 @@ class EnvironmentWorkflow:
         """Resume a teardown that has given up, or end the pause before its next pass."""
         if answer := self._state.stored_answer():
             return answer
-        if not self._rules.is_teardown_waiting:
-            message = f"{self._name} is being torn down, and a pass is under way now."
-            return self._answer(AnswerKind.NOTHING_TO_DO, message)
-        has_given_up = self._state.phase is Phase.TEARDOWN_INCOMPLETE
-        self._state.add_log_entry(
-            by.actor, "resumed the teardown" if has_given_up else "had the next pass start at once"
-        )
-        self._saga.resume()
-        return self._answer(AnswerKind.ACCEPTED, f"The teardown of {self._name} goes on.")
+        return self._answer(*self._saga.resume_by(by.actor))
 
     @resume_teardown.validator
     def _check_resume(self, by: ActorInput) -> None:
@@ -381,6 +378,12 @@ class EnvironmentWorkflow:
     @reindex.validator
     def _check_reindex(self, by: ActorInput) -> None:
         self._rules.check_life(by)
+
+    @workflow.signal(description="A person has fetched a credential")
+    def used(self, by: LifeInput | None = None) -> None:
+        """Record that it is in use; ignore what is meant for another life."""
+        if by is not None and by.life == self._start.environment.mark.life:
+            self._sleep.note_use()
 
     @workflow.signal(description="Go on in a new run, with the key and the worker version of now")
     def renew(self) -> None:

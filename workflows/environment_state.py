@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
+    from contracts.sleep_rules import SleepPolicy
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
     from contracts.template_parameters import format_parameters
     from contracts.temporal import search_attributes, workflow_memo
@@ -119,6 +120,18 @@ class EnvironmentState:
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
         if not is_again:
             measure_phase(self.status)
+
+    def set_sleep_policy(self, actor: str, policy: SleepPolicy | None) -> None:
+        """Record when it falls asleep by itself; None is the policy of its template."""
+        self._change(own_sleep_policy=policy)
+        effective = self.status.sleep_policy
+        self.add_log_entry(
+            actor, "changed when it sleeps", effective.sentence if effective else "only on request"
+        )
+
+    def note_use(self) -> None:
+        """Record that a person uses it now."""
+        self._change(used_at=workflow.now())
 
     def set_sleep(self, sleep: SleepStatus | None) -> None:
         """Record its sleep; None once it is awake."""

@@ -168,6 +168,7 @@ class Notifier:
             people=environment.collaborators if status.owner_left else environment.people,
             owner_left=status.owner_left is not None,
             asleep=status.phase is Phase.ASLEEP,
+            sleep_reason=status.sleep.reason if status.sleep else None,
             template=environment.template.name,
             host=environment.host,
             ends_at=term.ends_at,

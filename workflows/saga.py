@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
         StepName,
         StepState,
     )
-    from contracts.environment_workflow import EnvironmentStart
+    from contracts.environment_workflow import AnswerKind, EnvironmentStart
     from contracts.telemetry.metrics import STEP_DURATION, STEP_FAILURES, cause_label
 
 from workflows.activity_failures import is_in_doubt, problem_of
@@ -110,6 +110,16 @@ class Saga:
     def resume(self) -> None:
         """Resume a teardown that has given up, or end its pause."""
         self._resumed = True
+
+    def resume_by(self, actor: str) -> tuple[AnswerKind, str]:
+        """Resume for a person, and return the answer."""
+        name, has_given_up = self._environment.name, self._state.phase is Phase.TEARDOWN_INCOMPLETE
+        if not (has_given_up or self._state.status.next_pass_at):
+            return AnswerKind.NOTHING_TO_DO, f"{name} is being torn down, and a pass is under way now."
+        what = "resumed the teardown" if has_given_up else "had the next pass start at once"
+        self._state.add_log_entry(actor, what)
+        self.resume()
+        return AnswerKind.ACCEPTED, f"The teardown of {name} goes on."
 
     @property
     def is_waiting_for_resume(self) -> bool:

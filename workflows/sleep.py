@@ -6,7 +6,7 @@ CPU and memory are given back when all pods are gone, and reserved again before 
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
@@ -17,9 +17,15 @@ with workflow.unsafe.imports_passed_through():
     from contracts.capacity.models import PlacementDecision, ReservationRequest, size_of
     from contracts.chart_values import compose_values
     from contracts.environment import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
-    from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, undo_queue
+    from contracts.environment_workflow import (
+        AnswerKind,
+        LifecycleTimeouts,
+        SleepChangeInput,
+        undo_queue,
+    )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.notifications import NotificationKind
+    from contracts.sleep_rules import SleepPolicy, SleepReason, sleep_due, wake_due
 
 from workflows.access import AccessUpdater
 from workflows.activity_failures import problem_of, require_genuine
@@ -35,6 +41,11 @@ PAUSE_TIMEOUT = timedelta(minutes=12)
 ADMISSION_TIMEOUT = timedelta(seconds=18)
 #: A person waits for what is being woken, so it goes before what is being made.
 WAKE_PRIORITY = Priority(priority_key=1)
+#: How far environments with the same hours are put to sleep and woken apart, so that their host is not asked
+#: for all of them in one moment.
+MAX_SPREAD = timedelta(minutes=2)
+#: How long it waits to be woken by its schedule again when there was no room for it.
+INTERVAL_WITHOUT_ROOM = timedelta(minutes=10)
 #: The step in problems of sleep and waking.
 STEP = "sleep"
 
@@ -58,16 +69,34 @@ class SleepController:
         self._admission: asyncio.Task[PlacementDecision] | None = None
         self._is_giving_back = False
         self._stopped = False
+        self._policy_task: asyncio.Task[None] | None = None
+        self._revision = 0
 
-    def sleep(self, actor: str) -> tuple[AnswerKind, str]:
+    def change_policy(self, ask: SleepChangeInput) -> tuple[AnswerKind, str]:
+        """Change when it falls asleep by itself; return the answer."""
+        name = self._state.status.environment.name
+        self._state.set_sleep_policy(ask.actor, ask.policy)
+        self._revision += 1
+        self.start()
+        policy = self._state.status.sleep_policy
+        when = policy.sentence if policy else "only when a person puts it to sleep"
+        return AnswerKind.ACCEPTED, f"{name} falls asleep {when}."
+
+    def note_use(self) -> None:
+        """Record that a person uses it: its idle time starts again."""
+        self._state.note_use()
+
+    def sleep(self, actor: str, reason: SleepReason = SleepReason.REQUESTED) -> tuple[AnswerKind, str]:
         """Put it to sleep; return the answer. Callers follow it in the status."""
         name = self._state.status.environment.name
         if self._state.phase is Phase.ASLEEP:
             return AnswerKind.NOTHING_TO_DO, f"{name} is asleep."
         if self._state.phase is Phase.FALLING_ASLEEP:
             return AnswerKind.NOTHING_TO_DO, f"{name} is falling asleep."
-        self._state.add_log_entry(actor, "put it to sleep")
-        self._state.set_sleep(SleepStatus(actor=actor))
+        policy = self._state.status.sleep_policy
+        why = policy.sentence if policy and reason is not SleepReason.REQUESTED else ""
+        self._state.add_log_entry(actor, "put it to sleep", why)
+        self._state.set_sleep(SleepStatus(actor=actor, reason=reason))
         self._enter(Phase.FALLING_ASLEEP)
         return AnswerKind.ACCEPTED, f"{name} is falling asleep; its volumes and its end stay."
 
@@ -85,6 +114,8 @@ class SleepController:
             if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
                 self._state.add_log_entry(actor, "woke it")
                 self._update_sleep(actor=actor, problem=None)
+                # Who wakes it is about to use it.
+                self._state.note_use()
                 self._enter(Phase.WAKING)
         if self._state.phase is Phase.READY:
             return AnswerKind.NOTHING_TO_DO, f"{name} is awake."
@@ -97,15 +128,19 @@ class SleepController:
         """Go on with what the former run has left."""
         if self._state.phase in SLEEP_PHASES and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
+        if self._state.status.sleep_policy and (self._policy_task is None or self._policy_task.done()):
+            self._policy_task = asyncio.create_task(self._follow_policy())
 
     async def stop(self) -> None:
         """Stop, and wait until nothing is in progress; the phase says how to go on."""
         self._stopped = True
-        await workflow.wait_condition(lambda: self._task is None or self._task.done())
+        tasks = [task for task in (self._task, self._policy_task) if task]
+        await workflow.wait_condition(lambda: all(task.done() for task in tasks))
         self._stopped = False
 
     def _enter(self, phase: Phase) -> None:
         self._state.enter_phase(phase)
+        self._revision += 1
         # Changes of access reach the virtual cluster only while it is awake.
         self._access.start()
         self.start()
@@ -123,6 +158,52 @@ class SleepController:
             if self._state.phase is phase and problem:
                 await self._wait(pause, phase)
                 pause = min(2 * pause, self._timeouts.longest_pause)
+
+    async def _follow_policy(self) -> None:
+        """Put it to sleep and wake it when its policy says so."""
+        while not self._stopped and (policy := self._state.status.sleep_policy):
+            revision, due = self._revision, self._due(policy)
+            left = due[0] - workflow.now() if due else None
+            if due is None or (left and left > timedelta(0)):
+                # A use while it waits moves the moment only for the next look.
+                with suppress(TimeoutError):
+                    await self._next_change(revision, left, "until its policy of sleep")
+            elif self._state.phase is Phase.READY:
+                self.sleep(MOORAGE_ACTOR, due[1])
+            else:
+                await self._wake_by_schedule(revision)
+
+    def _due(self, policy: SleepPolicy) -> tuple[datetime, SleepReason] | None:
+        """Return when the policy puts it to sleep or wakes it, and why; None if it does not."""
+        status, now = self._state.status, workflow.now()
+        if status.phase is Phase.READY:
+            used_at = status.used_at or status.ready_at or now
+            lifetime = status.environment.template.credentials.maximum
+            due = sleep_due(policy, used_at, lifetime, now)
+        elif status.phase is Phase.ASLEEP and status.sleep:
+            moment = wake_due(policy, status.sleep.reason, now)
+            due = (moment, SleepReason.SCHEDULE) if moment else None
+        else:
+            return None
+        if due and due[0] > now and due[1] is SleepReason.SCHEDULE:
+            # Not all at once; the same environment always at the same moment.
+            share = int(status.environment.mark.life[:4], 16) / 0xFFFF
+            return due[0] + MAX_SPREAD * share, due[1]
+        return due
+
+    async def _wake_by_schedule(self, revision: int) -> None:
+        try:
+            await self.wake(MOORAGE_ACTOR)
+        except ApplicationError as error:
+            self._state.add_log_entry(MOORAGE_ACTOR, "could not wake it", error.message)
+            with suppress(TimeoutError):
+                await self._next_change(revision, INTERVAL_WITHOUT_ROOM, "until it is woken again")
+
+    async def _next_change(self, revision: int, timeout: timedelta | None, summary: str) -> None:
+        """Wait until the phase or the policy has changed since `revision`; raise TimeoutError after it."""
+        await workflow.wait_condition(
+            lambda: self._stopped or self._revision != revision, timeout=timeout, timeout_summary=summary
+        )
 
     async def _fall_asleep(self) -> Problem | None:
         """Pause the vCluster, then give CPU and memory back; return why it failed, if it did."""

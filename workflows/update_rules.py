@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.environment import MADE_PHASES, Phase
+    from contracts.environment import MADE_PHASES
     from contracts.environment_workflow import (
         CollaboratorAction,
         CollaboratorInput,
@@ -19,12 +19,14 @@ with workflow.unsafe.imports_passed_through():
         ExtendInput,
         LifeInput,
         RequestInput,
+        SleepChangeInput,
         SweepUpdateInput,
         TransferInput,
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term
     from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
+    from contracts.sleep_rules import problems_within
     from contracts.temporal.search_attributes import ensure_collaborators_fit
 
 from workflows.environment_state import EnvironmentState
@@ -78,8 +80,14 @@ class UpdateRules:
                 RefusalReason.NOT_NOW, f"{self._name} is ready: there is nothing to cancel, use delete."
             )
 
-    def check_sleep(self) -> None:
-        """Raise unless it can be put to sleep or woken now."""
+    def check_sleep(self, ask: SleepChangeInput | None = None) -> None:
+        """Raise unless it can be put to sleep or woken now, or unless its template allows the policy."""
+        if ask and ask.policy:
+            template = self._state.status.environment.template
+            problems = problems_within(ask.policy, template.sleep, template.credentials.maximum)
+            if problems:
+                message = f"{self._name} cannot sleep so: {'; '.join(problems.values())}."
+                raise _refused(RefusalReason.BEYOND_POLICY, message)
         if self._is_ending():
             message = f"{self._name} is being torn down: it neither falls asleep nor wakes any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
@@ -139,11 +147,6 @@ class UpdateRules:
                 f"see why with `moorage show {self._name}`, and ask again."
             )
             raise _refused(RefusalReason.NOT_NOW, message)
-
-    @property
-    def is_teardown_waiting(self) -> bool:
-        """Whether the teardown waits for its next pass or for a person."""
-        return bool(self._state.status.next_pass_at) or self._state.phase is Phase.TEARDOWN_INCOMPLETE
 
     def check_resume(self) -> None:
         """Raise unless the environment is being torn down or its teardown has given up."""

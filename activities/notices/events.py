@@ -11,6 +11,7 @@ from pydantic import Field
 
 from contracts.environment import Problem
 from contracts.notifications import Notification, NotificationKind
+from contracts.sleep_rules import SleepReason
 from contracts.types.models import Duration, Frozen
 
 EVENT_MEDIA_TYPE = "application/cloudevents+json"
@@ -40,6 +41,7 @@ class NoticeData(Frozen):
     actor: str = Field(description="who has changed that, put it to sleep or woken it; empty otherwise")
     owner_left: bool = Field(description="whether its owner has left, so that the team decides")
     asleep: bool = Field(description="whether it sleeps")
+    sleep_reason: SleepReason | None = Field(description="requested, idle or schedule: only if it sleeps")
     problem: Problem | None = Field(description="why it could not be created: only of failed")
     message: str = Field(description="the same as text for people")
 

@@ -17,6 +17,7 @@ from clients.webhook import Webhook
 from contracts.activities import NotificationActivities, NotificationResult
 from contracts.expiry import format_utc
 from contracts.notifications import FOR_PROGRAMS, Notification, NotificationKind
+from contracts.sleep_rules import SleepReason
 from contracts.types.durations import format_duration
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the
@@ -222,8 +223,12 @@ def _text_of_sleep(notice: Notification, ends_at: str) -> str:
     which = f"The environment {notice.name} ({notice.template}, {notice.team}) of {notice.owner}"
     if notice.kind is NotificationKind.AWAKE:
         return f"{which} is awake again: {notice.actor} woke it. It ends {ends_at}.\n"
+    why = {
+        SleepReason.IDLE: "no person has used it for the time of its policy",
+        SleepReason.SCHEDULE: "it is outside of the hours of its policy",
+    }.get(notice.sleep_reason or SleepReason.REQUESTED, f"{notice.actor} put it to sleep")
     lines = [
-        f"{which} is asleep: {notice.actor} put it to sleep. Its volumes stay, its pods are gone.",
+        f"{which} is asleep: {why}. Its volumes stay, its pods are gone.",
         f"It ends {ends_at} all the same.",
         "",
         f"To wake it:  moorage wake {notice.name}, or any kubectl command",

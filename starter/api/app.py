@@ -44,6 +44,7 @@ from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.credentials.issuer import CredentialIssuer
 from starter.environments.credentials.kubeconfig import KubeconfigReader
+from starter.environments.credentials.uses import UseRecorder
 from starter.environments.credentials.virtual_clusters import VirtualClusters
 from starter.environments.details import EnvironmentDetails
 from starter.environments.health import EnvironmentHealth
@@ -210,7 +211,7 @@ def _add_services(
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
     clusters = VirtualClusters(hosts, HostRequests(client), settings.own_queues.hosts)
-    state.credentials = CredentialIssuer(access, clusters)
+    state.credentials = CredentialIssuer(access, clusters, UseRecorder(client))
     state.closing = [state.credentials.close, clusters.close]
     state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)
     state.details = EnvironmentDetails(access, records, catalogue, health)

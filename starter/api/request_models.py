@@ -1,12 +1,14 @@
 """Request bodies of the API."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from contracts.credentials import PEOPLE_GROUP
 from contracts.reconcile.models import MAX_ORPHANS
-from contracts.types.models import Printable
+from contracts.sleep_rules import SleepPolicy
+from contracts.types.models import Duration, Printable
 from contracts.types.naming import LIFE_PATTERN
 from starter.environments.credentials.certificate_request import MAX_REQUEST
 from starter.environments.requests.planning import RequestedEnvironment
@@ -124,6 +126,25 @@ class ExtensionRequest(BaseModel):
     reason: Printable = Field(
         default="", max_length=500, description="goes into the audit log; an override needs one"
     )
+
+
+class SleepPolicyRequest(BaseModel):
+    """When an environment falls asleep by itself: `after` an idle time, and outside of the `schedule`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"after": "2h", "schedule": "Mon-Fri 08:00-20:00 Europe/Berlin"}]},
+    )
+
+    after: Duration | None = Field(default=None, gt=timedelta(0), description='such as "2h"')
+    schedule: Printable | None = Field(
+        default=None, max_length=200, description="the hours of the week in which it is awake"
+    )
+
+    def policy(self) -> SleepPolicy | None:
+        """Return the policy; None if it says nothing."""
+        found = SleepPolicy(after=self.after, schedule=self.schedule)
+        return None if found == SleepPolicy() else found
 
 
 class TransferRequest(BaseModel):

@@ -15,7 +15,16 @@ from pydantic import BaseModel, ValidationError
 from clients.transport.secure_urls import is_internal_host
 from contracts.chart_values import exported_account_problem
 from contracts.size_limits import ensure_fits
-from contracts.template import Chart, Extension, Size, Template, TemplateQuota, fields_below_minimum
+from contracts.sleep_rules import SleepPolicy, policy_problems
+from contracts.template import (
+    Chart,
+    Credentials,
+    Extension,
+    Size,
+    Template,
+    TemplateQuota,
+    fields_below_minimum,
+)
 from contracts.types.naming import is_name
 from contracts.types.printable_text import ensure_printable
 from starter.auth.policy import Principal, Role
@@ -166,6 +175,12 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
             f"{quota.per_person} is more than a team may have together, {quota.per_team}: "
             "no one could ever have so many",
         )
+    credentials = _part(Credentials, content.get("credentials")) or Credentials()
+    if sleep := _part(SleepPolicy, content.get("sleep")):
+        problems = policy_problems(sleep, credentials.maximum)
+        yield from ((("sleep", field), words) for field, words in problems.items())
+        if sleep == SleepPolicy():
+            yield ("sleep",), "says nothing: write after, schedule or both"
     ttl = content.get("ttl")
     extension = _part(Extension, ttl.get("extension") if isinstance(ttl, dict) else None)
     if extension is None:

@@ -22,6 +22,7 @@ from contracts.environment import (
     StepName,
     StepState,
 )
+from contracts.sleep_rules import SleepPolicy, SleepReason
 from contracts.telemetry.trace_context import parse_traceparent
 from contracts.template import Size, Template, TimeToLive
 from contracts.template_parameters import Parameter, ParameterValue
@@ -93,6 +94,7 @@ class SleepView(Frozen):
     """The sleep of an environment: who wanted its last change, and since when its pods are gone."""
 
     actor: str
+    reason: SleepReason = SleepReason.REQUESTED
     asleep_at: datetime | None = None
     problem: Problem | None = Field(default=None, description="why it could not fall asleep or be woken")
 
@@ -138,6 +140,9 @@ class EnvironmentView(LifeSummary):
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = Field(default=None, description="null if no change of access is under way")
     sleep: SleepView | None = Field(default=None, description="null while it is awake")
+    sleep_policy: SleepPolicy | None = Field(
+        default=None, description="when it falls asleep by itself; null if it does not"
+    )
     ttl: Duration | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None
@@ -227,6 +232,7 @@ class TemplateView(Frozen):
     kubernetes: str
     size: Size
     ttl: TimeToLive
+    sleep: SleepPolicy | None = None
     teams: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = Field(default={}, description="what a request can choose")
 
@@ -301,6 +307,7 @@ def view_of_status(
         labels=environment.spec.labels,
         access=_access_view(status),
         sleep=SleepView.model_validate(status.sleep.model_dump()) if status.sleep else None,
+        sleep_policy=status.sleep_policy,
         owner_left_at=status.owner_left.at if status.owner_left else None,
         ttl=environment.ttl,
         phase=status.phase,

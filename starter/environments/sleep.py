@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 import structlog
 
-from contracts.environment_workflow import ActorInput, Answer
+from contracts.environment_workflow import ActorInput, Answer, SleepChangeInput
 from contracts.errors import Refusal, RefusalReason
+from contracts.sleep_rules import SleepPolicy, problems_within
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
 
 _log = structlog.get_logger(__name__)
@@ -39,7 +41,33 @@ class EnvironmentSleep:
             Refused: The environment does not accept it now.
         """
         snapshot = await self._find(Verb.SLEEP, name, principal, life)
-        update = ActorInput(actor=principal.email)
+        update = SleepChangeInput(actor=principal.email)
+        answer = await self._send(Verb.SLEEP, snapshot, update, key or secrets.token_hex(8))
+        return await self._done(Verb.SLEEP, snapshot, principal, answer)
+
+    async def change_policy(
+        self,
+        name: str,
+        policy: SleepPolicy | None,
+        principal: Principal,
+        key: str | None,
+        life: str | None,
+    ) -> Done:
+        """Say when the environment falls asleep by itself; None is as its template says.
+
+        Raises:
+            EnvironmentNotFound, NotAllowed: The principal may not.
+            InvalidRequest: A field is wrong, or its template does not allow it.
+            Refused: The environment does not accept it now.
+        """
+        snapshot = await self._find(Verb.SLEEP, name, principal, life)
+        if policy and snapshot.status:
+            template = snapshot.status.environment.template
+            problems = problems_within(policy, template.sleep, template.credentials.maximum)
+            if problems:
+                fields = [FieldProblem(field=field, message=words) for field, words in problems.items()]
+                raise InvalidRequest(fields)
+        update = SleepChangeInput(actor=principal.email, changes_policy=True, policy=policy)
         answer = await self._send(Verb.SLEEP, snapshot, update, key or secrets.token_hex(8))
         return await self._done(Verb.SLEEP, snapshot, principal, answer)
 

@@ -35,6 +35,7 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments/{name}/force-teardown"),
         ("POST", "/environments/{name}/extend"),
         ("POST", "/environments/{name}/sleep"),
+        ("PUT", "/environments/{name}/sleep-policy"),
         ("POST", "/environments/{name}/wake"),
         ("GET", "/environments/{name}/history"),
         ("PUT", "/environments/{name}/collaborators/{person}"),

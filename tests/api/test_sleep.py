@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.environments.credentials.certificate_request import make_request
-from tests.api.caller import Caller, problem
+from tests.api.caller import Caller, fields_of, problem
 from tests.cli.test_commands import cli_of
-from tests.support.stack import BOB, DAVE, unique
+from tests.support.stack import BOB, DAVE, client_of, unique
 from tests.support.stand_ins import set_faults
+from workflows.environment import EnvironmentWorkflow
 
 
 async def test_it_sleeps_and_wakes_through_the_api(bob: Caller, dave: Caller) -> None:
@@ -124,3 +126,39 @@ async def test_a_credential_wakes_it_and_kubectl_goes_on(stack: Stack, bob: Call
     assert view.phase == "ready"
     assert [line.action for line in view.audit_log].count("woke it") == 1
     await bob.gone(name)
+
+
+async def test_its_people_say_when_it_sleeps(stack: Stack, bob: Caller, tmp_path: Path) -> None:
+    view = await bob.ready(unique("sleeper"))
+    path, moorage = f"/environments/{view.name}/sleep-policy", cli_of(stack, tmp_path, BOB.email)
+    wrong = problem(await bob.http.put(path, json={"after": "5m", "schedule": "weekdays"}), 422)
+    assert set(fields_of(wrong)) == {"after", "schedule"}
+    assert "is too short" in fields_of(wrong)["after"]
+    set_by_command = await moorage("sleep", view.name, "--after", "2h")
+    assert (set_by_command.code, set_by_command.out) == (
+        0, f"{view.name} falls asleep after 2h without a credential.\n"
+    )  # fmt: skip
+    shown = await moorage("show", view.name)
+    assert re.search(r"^sleeps: +after 2h without a credential$", shown.out, re.MULTILINE)
+    view = await bob.show(view.name)
+    assert view.phase == "ready"
+    assert view.sleep_policy
+    request, _ = make_request(BOB.email)
+    before = await bob.show(view.name)
+    answer = await bob.http.post(f"/environments/{view.name}/credential", json={"request": request})
+    assert answer.status_code == 200, answer.text
+    client = await client_of(stack)
+    handle = client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(view.name))
+    for _ in range(50):
+        status = await handle.query(EnvironmentWorkflow.status)
+        if status.used_at:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail("the environment was not notified of its use")
+    assert before.ready_at
+    assert status.used_at > before.ready_at
+    reset = await moorage("sleep", view.name, "--as-template", "--output", "json")
+    assert reset.json["message"] == f"{view.name} falls asleep only when a person puts it to sleep."
+    assert (await moorage("sleep", view.name, "--as-template", "--after", "2h")).code == 2
+    await bob.gone(view.name)

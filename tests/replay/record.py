@@ -28,6 +28,8 @@ from contracts.environment_workflow import (
     CollaboratorInput,
     EnvironmentStart,
     ExtendInput,
+    LifeInput,
+    SleepChangeInput,
     TransferInput,
 )
 from contracts.errors import ErrorType
@@ -52,6 +54,7 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
+from contracts.sleep_rules import SleepPolicy
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import serving_system, working
@@ -77,6 +80,8 @@ from workflows.registry import HOST_WORKFLOWS
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
+
+ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
@@ -326,7 +331,7 @@ def _slept(cause: str = "") -> LifePath:
         await _ready(life)
         if cause:
             bench.script.before[cause] = fails_first(bench.script, cause)
-        await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await life.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
         await _in_phase(life, Phase.ASLEEP)
         await _change(life, CollaboratorAction.ADD)
         await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
@@ -346,17 +351,37 @@ async def _ended_asleep(bench: Bench, name: str) -> Life:
     life = await bench.begin(a_start(name))
     await _ready(life)
     bench.script.before["sleep.pause"] = waits
-    await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await life.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
     await bench.script.started["sleep.pause"].wait()
     await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
     await _ready(life)
     del bench.script.before["sleep.pause"]
-    await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await life.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
     await _in_phase(life, Phase.ASLEEP)
     bench.script.before["sleep.resume"] = waits
     bench.script.started["sleep.resume"].clear()
     await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
     await bench.script.started["sleep.resume"].wait()
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
+async def _slept_by_policy(bench: Bench, name: str) -> Life:
+    """It falls asleep by its idle time, is woken and used, and gets another policy."""
+    start = a_start(name)
+    template = start.environment.template.model_copy(
+        update={"sleep": SleepPolicy(after=timedelta(seconds=1))}
+    )
+    environment = start.environment.model_copy(update={"template": template})
+    life = await bench.begin(start.model_copy(update={"environment": environment}))
+    await _in_phase(life, Phase.ASLEEP)
+    await life.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
+    await _ready(life)
+    await life.handle.signal(EnvironmentWorkflow.used, LifeInput(life=LIFE))
+    policy = SleepPolicy(schedule="Mon-Sun 00:00-24:00")
+    ask = ASKED_BY_ALICE.model_copy(update={"changes_policy": True, "policy": policy})
+    await life.handle.execute_update(EnvironmentWorkflow.sleep, ask)
+    await _in_phase(life, Phase.ASLEEP)
     await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return life
 
@@ -588,7 +613,7 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     await house.until_held("env-2")
     last = await _run_id(house, first)
     await _ready(lives[2])
-    await lives[2].handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    await lives[2].handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
     await _in_phase(lives[2], Phase.ASLEEP)
     await lives[2].handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
     await _ready(lives[2])
@@ -667,6 +692,7 @@ PATHS: dict[str, LifePath] = {
     "slept-after-a-failure": _slept("sleep.pause"),
     "slept-when-it-could-not-wake": _slept("sleep.resume"),
     "ended-asleep": _ended_asleep,
+    "slept-by-policy": _slept_by_policy,
     "leavers-none": _leavers(missing=0),
     "leavers-one": _leavers(missing=1),
     "leavers-back": _leavers(missing=1, back=True),

@@ -82,6 +82,17 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
         ("version: 1\n", "version: 1\nvalues: 3\n", 'small.yaml:2:1: values: "3" is not a group of fields'),
         (
             "version: 1\n",
+            "version: 1\nsleep: {after: 30m}\n",
+            "small.yaml:2:9: sleep.after: 30m is too short: a person may work with a credential of 1h for so",
+        ),
+        (
+            "version: 1\n",
+            "version: 1\nsleep: {schedule: Mon-Fri}\n",
+            'small.yaml:2:9: sleep.schedule: "Mon-Fri" is not a schedule: write "Mon-Fri 08:00-20:00',
+        ),
+        ("version: 1\n", "version: 1\nsleep: {}\n", "small.yaml:2:1: sleep: says nothing: write after"),
+        (
+            "version: 1\n",
             "version: 1\nquota: {per_person: 3, per_team: 2}\n",
             "small.yaml:2:9: quota.per_person: 3 is more than a team may have together, 2: no one could",
         ),

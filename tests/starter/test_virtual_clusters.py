@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -23,6 +24,7 @@ from starter.environments.access import EnvironmentAccess
 from starter.environments.credentials import issuer, kubeconfig, virtual_clusters
 from starter.environments.credentials.issuer import CredentialIssuer
 from starter.environments.credentials.kubeconfig import KubeconfigReader
+from starter.environments.credentials.uses import UseRecorder
 from starter.environments.credentials.virtual_clusters import NotUsable, VirtualClusters
 from tests.api.test_environment_health import snapshot
 from tests.starter.test_chart_check import environment
@@ -199,7 +201,7 @@ class FakeAccess:
 
 
 def issuer_of(access: FakeAccess, clusters: VirtualClusters) -> CredentialIssuer:
-    return CredentialIssuer(cast(EnvironmentAccess, access), clusters)
+    return CredentialIssuer(cast(EnvironmentAccess, access), clusters, cast(UseRecorder, Mock()))
 
 
 async def refuse(

@@ -28,7 +28,13 @@ from contracts.capacity.models import (
     ReleaseInput,
 )
 from contracts.environment import Phase
-from contracts.environment_workflow import TASK_QUEUE, ActorInput, ExtendInput, TransferInput
+from contracts.environment_workflow import (
+    TASK_QUEUE,
+    ActorInput,
+    ExtendInput,
+    SleepChangeInput,
+    TransferInput,
+)
 from contracts.errors import RefusalReason
 from contracts.temporal import workflow_memo
 from contracts.types.naming import workflow_id
@@ -56,6 +62,7 @@ from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
+ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
 SOON = timedelta(milliseconds=300)
 
 
@@ -527,7 +534,7 @@ async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server:
         await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
         with pytest.raises(NoCapacity):
             await house.request("other")
-        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
         await until(lambda: _is(house, "sleeper", Phase.ASLEEP), "it is asleep")
         state = await house.state()
         assert state.hosts[0].reserved == Amount(environments=1)
@@ -551,7 +558,7 @@ async def test_a_new_capacity_workflow_knows_who_sleeps(server: WorkflowEnvironm
     async with a_house({"one": most(10)}, server=server) as house, house.worker():
         sleeper = await house.begin("sleeper")
         await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
-        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+        await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
         await until(lambda: _is(house, "sleeper", Phase.ASLEEP), "it is asleep")
         query = "EnvPhase = 'asleep'"
 

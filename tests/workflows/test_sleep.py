@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
@@ -13,12 +14,17 @@ from contracts.environment_workflow import (
     ActorInput,
     Answer,
     AnswerKind,
+    CarriedState,
     CollaboratorAction,
     CollaboratorInput,
+    EnvironmentStart,
     ExtendInput,
+    LifeInput,
+    SleepChangeInput,
 )
 from contracts.errors import ErrorType, Refusal, RefusalReason
 from contracts.notifications import NotificationKind
+from contracts.sleep_rules import SleepPolicy, SleepReason
 from contracts.temporal import search_attributes
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
@@ -26,11 +32,12 @@ from tests.workflows.test_people import ALICE, GRACE, notices_for_people, reach,
 from workflows.environment import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
+ASKED_BY_ALICE = SleepChangeInput(actor=ALICE, life=LIFE)
 BY_GRACE = ActorInput(actor=GRACE, life=LIFE)
 
 
 async def sleep(life: Life) -> Answer:
-    answer: Answer = await life.handle.execute_update(EnvironmentWorkflow.sleep, BY_ALICE)
+    answer: Answer = await life.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
     return answer
 
 
@@ -296,3 +303,131 @@ async def test_the_next_run_goes_on_with_what_the_former_has_started(bench: Benc
     await wake(life)
     await reaches(life, Phase.READY)
     assert datetime.now(UTC) > (status.ready_at or datetime.now(UTC))
+
+
+def with_policy(name: str, **policy: Any) -> EnvironmentStart:
+    """A start whose template puts it to sleep by itself. Rules of the door do not count here."""
+    start = a_start(name)
+    sleep = SleepPolicy(**policy)
+    template = start.environment.template.model_copy(update={"sleep": sleep})
+    environment = start.environment.model_copy(update={"template": template})
+    return start.model_copy(update={"environment": environment})
+
+
+def hours(start: timedelta, end: timedelta) -> str:
+    """A schedule of today that is so far from now, in UTC."""
+    now = datetime.now(UTC)
+    return f"Mon-Sun {now + start:%H:%M}-{now + end:%H:%M}"
+
+
+async def test_it_falls_asleep_when_no_person_has_used_it(bench: Bench) -> None:
+    life = await bench.begin(with_policy("sleeper-idle", after=timedelta(seconds=1)))
+    status = await reaches(life, Phase.ASLEEP)
+    assert status.sleep
+    assert (status.sleep.actor, status.sleep.reason) == ("moorage", SleepReason.IDLE)
+    assert ("moorage", "put it to sleep", "after 1s without a credential") in [
+        (entry.actor, entry.action, entry.result) for entry in status.audit_log
+    ]
+    [notice] = notices_for_people(bench)
+    assert (notice.kind, notice.sleep_reason) == (NotificationKind.ASLEEP, SleepReason.IDLE)
+    await wake(life)
+    status = await reaches(life, Phase.READY)
+    assert status.used_at, "who wakes it uses it"
+    await reaches(life, Phase.ASLEEP)
+
+
+async def test_a_use_keeps_it_awake(bench: Bench) -> None:
+    life = await bench.begin(with_policy("sleeper-used", after=timedelta(seconds=2)))
+    status = await reaches(life, Phase.READY)
+    await life.handle.signal(EnvironmentWorkflow.used, LifeInput(life="another-life"))
+    assert (await life.status()).used_at is None
+    ends = asyncio.get_running_loop().time() + 4
+    while asyncio.get_running_loop().time() < ends:
+        await life.handle.signal(EnvironmentWorkflow.used, LifeInput(life=LIFE))
+        await asyncio.sleep(0.2)
+    used = await life.status()
+    assert used.phase is Phase.READY
+    assert used.used_at
+    assert used.used_at > (status.ready_at or used.used_at)
+    await reaches(life, Phase.ASLEEP)
+
+
+async def test_outside_of_its_hours_it_sleeps_once_the_last_credential_is_over(bench: Bench) -> None:
+    closed = hours(timedelta(hours=-3), timedelta(hours=-2))
+    life = await bench.begin(with_policy("sleeper-closed", schedule=closed))
+    await reaches(life, Phase.READY)
+    # The credential that it may have had at its start lives for an hour.
+    assert (await life.status()).phase is Phase.READY
+    status = await life.status()
+    used = (status.ready_at or datetime.now(UTC)) - timedelta(hours=2)
+    await life.handle.terminate()
+    start = life.start.model_copy(
+        update={"carried": CarriedState(status=status.model_copy(update={"used_at": used}))}
+    )
+    handle = await bench.client.start_workflow(
+        EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
+    )
+    again = Life(start, bench.script, handle, life.answer)
+    status = await reaches(again, Phase.ASLEEP)
+    assert status.sleep
+    assert status.sleep.reason is SleepReason.SCHEDULE
+
+
+async def test_its_schedule_wakes_it_and_waits_for_room(bench: Bench) -> None:
+    """Ensures that a schedule wakes what it has put to sleep, and not what a person has."""
+    life = await bench.begin(with_policy("sleeper-opens", schedule="Mon-Sun 00:00-24:00"))
+    await reaches(life, Phase.READY)
+    await sleep(life)
+    status = await reaches(life, Phase.ASLEEP)
+    assert status.sleep
+    assert (await life.status()).phase is Phase.ASLEEP, "a person has put it to sleep"
+    sleeping = status.sleep.model_copy(update={"reason": SleepReason.SCHEDULE, "actor": "moorage"})
+    refusal = Refusal(reason=RefusalReason.NO_ROOM, message="There is no room.")
+    bench.script.decision = PlacementDecision(refusal=refusal)
+    await life.handle.terminate()
+    start = life.start.model_copy(
+        update={"carried": CarriedState(status=status.model_copy(update={"sleep": sleeping}))}
+    )
+    handle = await bench.client.start_workflow(
+        EnvironmentWorkflow.run, start, id=life.handle.id, task_queue=bench.task_queue
+    )
+    again = Life(start, bench.script, handle, life.answer)
+    status = await reach(
+        again, lambda status: status.audit_log[-1].action == "could not wake it", "there is no room for it"
+    )
+    assert status.audit_log[-1].result == "There is no room."
+    bench.script.decision = PlacementDecision(host="one")
+    await handle.signal(EnvironmentWorkflow.renew)
+    await reaches(again, Phase.READY)
+
+
+async def test_its_people_let_it_sleep_more_and_not_less(bench: Bench) -> None:
+    life = await bench.begin(with_policy("sleeper-policy", after=timedelta(hours=4)))
+    await reaches(life, Phase.READY)
+
+    def change(after: timedelta | None) -> Any:
+        policy = SleepPolicy(after=after) if after else None
+        ask = SleepChangeInput(actor=ALICE, life=LIFE, changes_policy=True, policy=policy)
+        return life.handle.execute_update(EnvironmentWorkflow.sleep, ask)
+
+    refusal = await refusal_of(change(timedelta(hours=5)))
+    assert refusal.message == (
+        "sleeper-policy cannot sleep so: 5h is longer than its template allows: at most 4h."
+    )
+    answer = await change(timedelta(hours=2))
+    assert answer.message == "sleeper-policy falls asleep after 2h without a credential."
+    assert (await life.status()).sleep_policy == SleepPolicy(after=timedelta(hours=2))
+    answer = await change(None)
+    assert answer.message == "sleeper-policy falls asleep after 4h without a credential."
+    assert (await life.status()).phase is Phase.READY
+
+
+async def test_a_policy_puts_one_without_to_sleep(bench: Bench) -> None:
+    life = await ready(bench, "sleeper-first-policy")
+    assert (await life.status()).sleep_policy is None
+    policy = SleepPolicy(schedule=hours(timedelta(hours=-3), timedelta(hours=-2)))
+    ask = SleepChangeInput(actor=ALICE, life=LIFE, changes_policy=True, policy=policy)
+    answer = await life.handle.execute_update(EnvironmentWorkflow.sleep, ask)
+    assert answer.kind is AnswerKind.ACCEPTED
+    assert (await life.status()).sleep_policy == policy
+    assert (await delete(life)).outcome is Outcome.DELETED

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from contracts.phases import Outcome, Phase, StepName, StepState
+from contracts.phases import Outcome, Phase, SleepReason, StepName, StepState
 
 _View = TypeVar("_View", bound="View")
 
@@ -115,8 +115,16 @@ class SleepView(View, frozen=True, kw_only=True):
     """The sleep of an environment."""
 
     actor: str
+    reason: SleepReason = SleepReason.REQUESTED
     asleep_at: datetime | None = None
     problem: ProblemView | None = None
+
+
+class SleepPolicy(View, frozen=True, kw_only=True):
+    """When an environment falls asleep by itself."""
+
+    after: timedelta | None = None
+    schedule: str | None = None
 
 
 class LifeSummary(View, frozen=True, kw_only=True):
@@ -149,6 +157,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     collaborators: tuple[str, ...] = ()
     access: AccessView | None = None
     sleep: SleepView | None = None
+    sleep_policy: SleepPolicy | None = None
     ttl: str | None = None
     usable_at: datetime | None = None
     ready_at: datetime | None = None
@@ -230,6 +239,7 @@ class TemplateView(View, frozen=True, kw_only=True):
     kubernetes: str
     size: Size
     ttl: TimeToLive
+    sleep: SleepPolicy | None = None
     teams: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = {}
 

@@ -21,18 +21,54 @@ if TYPE_CHECKING:
     from starter.cli.client.api import Api
 
 
-@click.command(epilog=examples("moorage sleep demo", "moorage sleep demo pr-512 --no-wait"))
+@click.command(
+    epilog=examples(
+        "moorage sleep demo",
+        "moorage sleep demo --after 2h",
+        'moorage sleep demo --schedule "Mon-Fri 08:00-20:00 Europe/Berlin"',
+        "moorage sleep demo --as-template",
+    )
+)
 @environments_argument
+@click.option("--after", help='Let it fall asleep after this time without a credential, such as "2h".')
+@click.option("--schedule", help="Let it fall asleep outside of these hours.")
+@click.option("--as-template", is_flag=True, help="Let it fall asleep when its template says so.")
 @no_wait_option
 @output_option()
 @click.pass_context
-def sleep(ctx: click.Context, names: tuple[str, ...], no_wait: bool, output: Output) -> None:
+def sleep(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    after: str | None,
+    schedule: str | None,
+    as_template: bool,
+    no_wait: bool,
+    output: Output,
+) -> None:
     """Put environments to sleep, and wait until their pods are gone.
 
     Their CPU and memory go to others; their volumes stay, and so does their end. Any kubectl command of their
     people wakes them. Pods that no controller makes again are lost.
+
+    With an option, it puts nothing to sleep now, and changes when they fall asleep by themselves. They may
+    sleep more than their template says, and not less.
     """
-    _change(ctx, "sleep", names, no_wait, output)
+    if as_template and (after or schedule):
+        raise click.UsageError("--as-template excludes --after and --schedule.")
+    if not (as_template or after or schedule):
+        _change(ctx, "sleep", names, no_wait, output)
+        return
+    body = {"after": after, "schedule": schedule}
+    with api_session(ctx, output) as api:
+        run_in_turn(list(dict.fromkeys(names)), lambda name: _change_policy(api, name, body, output), output)
+
+
+def _change_policy(api: "Api", name: str, body: dict[str, Any], output: Output) -> None:
+    done = api.call("PUT", f"{environment_path(name)}/sleep-policy", body=body, key=secrets.token_hex(16))
+    if output is Output.JSON:
+        print_json_line(done)
+    else:
+        print_line(done["message"])
 
 
 @click.command(epilog=examples("moorage wake demo", "moorage wake demo pr-512 --no-wait"))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from contracts.phases import SLEEP_PHASES, Phase, StepState
+from contracts.phases import SLEEP_PHASES, Phase, SleepReason, StepState
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
@@ -18,6 +18,7 @@ from starter.cli.client.views import (
     HistoryView,
     Parameter,
     ParameterValue,
+    SleepPolicy,
     StepView,
     TemplateView,
     Unwell,
@@ -26,6 +27,9 @@ from starter.cli.output.terminal_text import local_time as local_time
 from starter.cli.output.terminal_text import print_json as print_json
 from starter.cli.output.terminal_text import print_line
 from starter.cli.program_name import as_called
+
+#: What has put an environment to sleep, where it was no person.
+_BY = {SleepReason.IDLE: "its idle time", SleepReason.SCHEDULE: "its schedule"}
 
 MARKS = {
     StepState.WAITING: "·",
@@ -97,6 +101,7 @@ def template_lines(template: TemplateView) -> list[str]:
         "extensions": allowed,
         "warned": ", ".join(f"{format_duration(lead)} before" for lead in ttl.warnings),
         "kept after": format_duration(ttl.grace) if ttl.grace else "",
+        "sleeps": _sleep_policy(template.sleep),
         "teams": ", ".join(template.teams) or "all",
     }
     lines = [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
@@ -178,6 +183,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
         ("but", _since(view.unwell)),
         ("asleep", _sleep(view)),
+        ("sleeps", "" if view.ended else _sleep_policy(view.sleep_policy)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
@@ -216,6 +222,15 @@ def _offer(view: EnvironmentView) -> str:
     return f", who has left; a member of the team can take it: moorage transfer {view.name} --to EMAIL"
 
 
+def _sleep_policy(policy: SleepPolicy | None) -> str:
+    """Format when an environment falls asleep by itself; "" if it does not."""
+    if policy is None:
+        return ""
+    parts = [f"after {format_duration(policy.after)} without a credential"] if policy.after else []
+    parts += [f"outside of {policy.schedule}"] if policy.schedule else []
+    return ", ".join(parts)
+
+
 def _sleep(view: EnvironmentView) -> str:
     """Format its sleep; "" while it is awake or being torn down."""
     sleep = view.sleep
@@ -225,7 +240,8 @@ def _sleep(view: EnvironmentView) -> str:
         return f"not yet: {sleep.problem.cause}" if sleep.asleep_at is None else sleep.problem.cause
     if view.phase is not Phase.ASLEEP:
         return ""
-    return f"{relative_time(sleep.asleep_at)}, by {sleep.actor}; wake it: moorage wake {view.name}"
+    actor = _BY.get(sleep.reason, sleep.actor)
+    return f"{relative_time(sleep.asleep_at)}, by {actor}; wake it: moorage wake {view.name}"
 
 
 def _access_changes(access: AccessView | None) -> str:

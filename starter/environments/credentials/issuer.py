@@ -18,6 +18,7 @@ from starter.environments.credentials.certificate_request import (
     check_certificate,
     read_request,
 )
+from starter.environments.credentials.uses import UseRecorder
 from starter.environments.credentials.virtual_clusters import (
     NotUsable,
     VirtualClusters,
@@ -37,9 +38,10 @@ REFUSAL_WAIT_SECONDS = 2.0
 class CredentialIssuer:
     """Issues credentials for the people who may use an environment."""
 
-    def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters) -> None:
+    def __init__(self, access: EnvironmentAccess, clusters: VirtualClusters, uses: UseRecorder) -> None:
         self._access = access
         self._clusters = clusters
+        self._uses = uses
         self._taking_back: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def close(self) -> None:
@@ -69,6 +71,8 @@ class CredentialIssuer:
             await self._access.find(name, principal, Verb.CREDENTIAL, environment.mark.life)
             task.cancel()
             await asyncio.wait({task})
+        # Before it is issued, because the environment may fall asleep at this moment.
+        self._uses.note(snapshot)
         was_open = self._clusters.has_connection(environment)
         try:
             return await self._issue(environment, principal, checked)
