@@ -9,6 +9,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from contracts.environment import SLEEP_PHASES
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
@@ -29,6 +30,8 @@ def choices_of(view: EnvironmentView, caller: Principal) -> dict[str, Any]:
     relations = relations_in(view, caller)
     return {
         "usable": view.phase in USABLE_PHASES,
+        # One that sleeps has people and a kubeconfig as well.
+        "made": view.phase in USABLE_PHASES | SLEEP_PHASES,
         "may": {verb.name.lower(): is_allowed(verb, relations) for verb in Verb},
         "extensions": _extensions(view),
     }

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from contracts.environment import MADE_PHASES, Outcome, Phase, StepState
+from contracts.environment import MADE_PHASES, SLEEP_PHASES, Outcome, Phase, StepState
 from contracts.template_parameters import format_value
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
@@ -127,6 +127,7 @@ _environment.globals |= {
     "MAKING_PHASES": MAKING_PHASES,
     "UNDOING_PHASES": UNDOING_PHASES,
     "LASTING_PHASES": LASTING_PHASES,
+    "SLEEP_PHASES": SLEEP_PHASES,
 }
 
 

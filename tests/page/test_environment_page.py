@@ -42,6 +42,12 @@ class Services:
     async def change(self, *call: Any) -> Done:
         return self._done("change", *call)
 
+    async def sleep(self, *call: Any) -> Done:
+        return self._done("sleep", *call)
+
+    async def wake(self, *call: Any) -> Done:
+        return self._done("wake", *call)
+
     async def transfer(self, *call: Any) -> Done:
         return self._done("transfer", *call)
 
@@ -64,7 +70,7 @@ async def app(tmp_path: Path) -> FastAPI:
 @pytest.fixture
 def services(app: FastAPI) -> Services:
     services = Services()
-    for name in ("details", "freeze", "commands", "membership", "kubeconfigs"):
+    for name in ("details", "freeze", "commands", "membership", "kubeconfigs", "sleep"):
         setattr(app.state, name, services)
     return services
 
@@ -79,6 +85,7 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     ("fields", "words"),
     [
         ({"phase": Phase.READY}, "Ready"),
+        ({"phase": Phase.ASLEEP}, "Asleep"),
         ({"phase": Phase.TEARING_DOWN, "outcome": Outcome.EXPIRED}, "Being deleted"),
         ({"phase": Phase.TEARDOWN_INCOMPLETE, "outcome": Outcome.FAILED}, "Deletion is stuck"),
         ({"phase": Phase.GONE, "outcome": Outcome.EXPIRED, "ended": True}, "Expired"),
@@ -99,6 +106,8 @@ async def test_the_title_and_the_chip_say_the_same(
 
 FORMS = [
     ("extend", {"until": "2026-11-27T20:00:00Z"}, "done=extended"),
+    ("sleep", {}, "done=asleep"),
+    ("wake", {}, "done=waking"),
     ("people", {"person": "dave@example.com", "action": "add"}, "done=added"),
     ("people", {"person": "dave@example.com", "action": "remove"}, "done=removed"),
     ("transfer", {"to": "carol@example.com"}, "done=given"),

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Phase
+from contracts.environment import Phase, Problem
+from contracts.sleep_rules import SleepReason
 from starter.auth.policy import Principal, Role
-from starter.environments.schemas import EnvironmentView
+from starter.environments.schemas import EnvironmentView, SleepView
 from starter.page import environment_sections, rendering
-from starter.page.environment_parts import version_of
+from starter.page.environment_parts import parts_of, version_of
 from starter.page.environment_sections import SharedSections, choices_of
 from starter.page.temporal_links import TemporalLinks
+from starter.statistics.usual_times import UsualTimes
 from tests.page.samples import a_view
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -44,6 +46,47 @@ def test_sections_offer_what_the_person_may_do() -> None:
     assert "Delete demo" in mate["side"]
     assert "moorage login" in guest["using"]
     assert "Delete demo" not in guest["side"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "owner", "guest"),
+    [
+        (Phase.READY, "Put demo to sleep", ""),
+        (Phase.FALLING_ASLEEP, "Wake demo", "Wake demo"),
+        (Phase.ASLEEP, "Wake demo", "Wake demo"),
+        (Phase.WAKING, "", ""),
+        (Phase.USABLE, "", ""),
+        (Phase.TEARING_DOWN, "", ""),
+    ],
+)
+def test_sleep_is_offered_when_it_is_awake_and_waking_when_it_sleeps(
+    phase: Phase, owner: str, guest: str
+) -> None:
+    """Ensures that collaborators wake what they may not put to sleep, and that both keep their kubeconfig."""
+    one = view(phase=phase)
+    for person, offered in ((principal("bob", "blue"), owner), (principal("dave", "green"), guest)):
+        found = sections(SharedSections(LINKS).message(one, person, BASE))
+        buttons = [words for words in ("Put demo to sleep", "Wake demo") if words in found["side"]]
+        assert buttons == ([offered] if offered else [])
+        is_made = phase not in (Phase.TEARING_DOWN,)
+        assert ("/environments/demo/kubeconfig" in found["using"]) is is_made
+
+
+def test_the_state_says_who_sleeps_since_when_and_what_it_waits_for() -> None:
+    asleep = SleepView(actor="moorage", reason=SleepReason.IDLE, asleep_at=NOW)
+    text = parts_of(view(phase=Phase.ASLEEP, sleep=asleep), UsualTimes())["state"]
+    assert "It is asleep." in text
+    assert "by its idle time" in text
+    problem = Problem(
+        step="sleep", system="host cluster", cause="Pod a stays.", remedy="Look.", type="NotYet"
+    )
+    stuck = SleepView(actor="bob@example.com", problem=problem)
+    text = parts_of(view(phase=Phase.FALLING_ASLEEP, sleep=stuck), UsualTimes())["state"]
+    assert "It does not fall asleep yet." in text
+    assert "Pod a stays." in text
+    failed = SleepView(actor="bob@example.com", asleep_at=NOW, problem=problem)
+    assert "It could not be woken." in parts_of(view(phase=Phase.ASLEEP, sleep=failed), UsualTimes())["state"]
+    assert "asleep" not in parts_of(view(sleep=None), UsualTimes())["state"]
 
 
 def test_the_run_in_temporal_is_for_the_platform_team() -> None:

@@ -20,6 +20,7 @@ from starter.api.dependencies import (
     HistoryDep,
     KubeconfigDep,
     MembershipDep,
+    SleepDep,
 )
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.api.routes.credentials import require_few_credentials
@@ -46,6 +47,8 @@ _NOTES = {
     "created": "It was asked for, and is being made. You can leave this page.",
     "joined": "It was asked for before, and this is it.",
     "extended": "Its end was moved.",
+    "asleep": "It is falling asleep. You can leave this page.",
+    "waking": "It is being woken, which takes some seconds.",
     "added": "The person can use it as soon as all systems know.",
     "removed": "The person's access is being taken away.",
     "given": "It has another owner now.",
@@ -163,6 +166,20 @@ async def extend(form: FormDep, commands: CommandsDep, until: Annotated[datetime
     request = ExtendInput(actor=form.caller.email, until=moment)
     change = commands.extend(form.name, form.caller, request, form.key, form.life)
     return await form.answer(change, lambda _: form.back("extended"))
+
+
+@router.post("/sleep")
+async def put_to_sleep(form: FormDep, sleep: SleepDep) -> Response:
+    """Scale it to nothing and give its CPU and memory back."""
+    change = sleep.sleep(form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("asleep"))
+
+
+@router.post("/wake")
+async def wake(form: FormDep, sleep: SleepDep) -> Response:
+    """Start it again, if there is room."""
+    change = sleep.wake(form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("waking"))
 
 
 @router.post("/people")
