@@ -205,6 +205,20 @@ class SleepStatus(Frozen):
     problem: Problem | None = None
 
 
+class Drift(Frozen):
+    """A part of a ready environment that is missing or altered, as the reconcile sweep has found it.
+
+    `repairs`: its step does it again. `problem` says why the last attempt to repair it has failed.
+    """
+
+    step: StepName
+    system: str
+    what: str
+    since: datetime
+    repairs: bool = False
+    problem: Problem | None = None
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -227,6 +241,7 @@ class EnvironmentStatus(Frozen):
     sleep: SleepStatus | None = Field(default=None, description="None while it is awake")
     own_sleep_policy: SleepPolicy | None = Field(default=None, description="None: that of its template")
     used_at: datetime | None = Field(default=None, description="when a credential was last fetched")
+    drift: tuple[Drift, ...] = ()
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

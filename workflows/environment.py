@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
+from workflows.drift_repair import DriftRepair
 from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.life_metrics import count_request
 from workflows.life_traces import begin_making, begin_undoing, end_operation
@@ -68,6 +69,7 @@ class EnvironmentWorkflow:
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
         self._sleep = SleepController(self._state, self._notifier, self._access, start.timeouts)
         self._rules = UpdateRules(start, self._state, self._is_ending)
+        self._drift = DriftRepair(self._saga, self._state, self._access, self._rules)
         status = self._state.status
         actor = start.forced_by or MOORAGE_ACTOR
         self._ending = Ending(status.outcome, actor, status.problem) if status.outcome else None
@@ -107,16 +109,16 @@ class EnvironmentWorkflow:
         end_operation(making, self._state, self._ending)
 
     async def _stay_ready(self) -> None:
-        self._access.start()
-        self._sleep.start()
+        for part in (self._access, self._sleep, self._drift):
+            part.start()
         await self._wait_shielded(lambda: self._has_to_end() or self._is_to_continue_as_new())
         self._record_cancellation()
         if not self._ending:
             await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
             self._record_cancellation()
         # Pending changes go on in the next run. A teardown must not overtake one.
-        await self._run_shielded(self._sleep.stop())
-        await self._run_shielded(self._access.stop())
+        for part in (self._drift, self._sleep, self._access):
+            await self._run_shielded(part.stop())
         self._record_cancellation()
         if not self._ending:
             # Nothing is in progress in `ready`, so the next run needs only the record.

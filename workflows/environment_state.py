@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
         MOORAGE_ACTOR,
         AuditLogEntry,
         Certificate,
+        Drift,
         EnvironmentStatus,
         Outcome,
         OwnerLeft,
@@ -138,6 +139,19 @@ class EnvironmentState:
         if sleep and sleep.problem:
             sleep = sleep.model_copy(update={"problem": _truncate_problem(sleep.problem)})
         self._change(sleep=sleep)
+
+    def set_drift(self, drift: tuple[Drift, ...]) -> None:
+        """Record what is missing or altered under it."""
+        cut = (
+            one.model_copy(
+                update={
+                    "what": truncate(one.what),
+                    "problem": _truncate_problem(one.problem) if one.problem else None,
+                }
+            )
+            for one in drift
+        )
+        self._change(drift=tuple(cut))
 
     def set_trace(self, trace: TraceContext) -> None:
         """Record the span of the making, or of the undoing, in progress."""

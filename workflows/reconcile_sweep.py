@@ -1,10 +1,12 @@
 """The reconcile sweep: it adopts or undoes what bears our marks and belongs to no open environment.
 
+It also tells ready environments what is missing or altered under them.
+
 A schedule or a person starts it. It acts on few lives at a time: a lost database, or a system that tells only
 a part, waits for a person.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,7 +20,6 @@ with workflow.unsafe.imports_passed_through():
     from contracts.reconcile.models import (
         RECONCILE_ACTOR,
         RECONCILE_WORKFLOW,
-        Orphan,
         ReconcileInput,
         ReconcileResult,
         SettleInput,
@@ -58,7 +59,7 @@ class ReconcileWorkflow:
         if not sweep.dry_run:
             outcome = "failed" if result.problem else "stopped" if result.brake else "completed"
             metrics.count(RECONCILE_SWEEPS, {"result": outcome})
-            for verdict in (Verdict.ADOPT, Verdict.UNDO):
+            for verdict in (Verdict.ADOPT, Verdict.UNDO, Verdict.REPAIR):
                 done = sum(line.verdict is verdict for line in result.lines)
                 metrics.count(RECONCILED, {"verdict": verdict.value}, done)
         return result
@@ -68,49 +69,60 @@ class ReconcileWorkflow:
         try:
             survey = await self._execute(
                 ReconcileActivities.survey,
-                SurveyInput(now=now),
+                SurveyInput(now=now, repair=sweep.repair, ignore=sweep.ignore),
                 SURVEY_ATTEMPT_TIMEOUT,
                 SURVEY_TIMEOUT,
                 "look at what bears our marks",
             )
             undoes = not survey.skipped and not survey.frozen
-            due = due_orphans(survey.orphans, now, sweep.grace, undoes=undoes)
+            orphans = due_orphans(survey.orphans, now, sweep.grace, undoes=undoes)
+            due = (
+                *(one.life for one in orphans),
+                *(one.life for one in survey.drifted if one.repair),
+            )
             known = survey.open + len(survey.orphans) + survey.more
             brake = brake_reason(
                 due, known, sweep.confirmed, limit=sweep.limit, limit_percent=sweep.limit_percent
             )
-            allowed = [one for one in due if not brake or one.life in sweep.confirmed]
+            waiting = tuple(life for life in due if brake and life not in sweep.confirmed)
             result = ReconcileResult(
                 now=now,
                 dry_run=sweep.dry_run,
                 open=survey.open,
                 orphans=survey.orphans,
+                drifted=survey.drifted,
                 more=survey.more,
                 skipped=survey.skipped,
                 frozen=survey.frozen,
-                due=tuple(one.life for one in due),
-                waiting=tuple(one.life for one in due if one not in allowed),
+                due=due,
+                waiting=waiting,
                 brake=brake,
             )
-            if sweep.dry_run or not allowed:
-                return result
-            settled = await self._execute(
-                ReconcileActivities.settle,
-                SettleInput(
-                    orphans=tuple(allowed),
-                    actor=_actor(sweep, allowed),
-                    task_queue=workflow.info().task_queue,
+            settled = SettleInput(
+                orphans=tuple(one for one in orphans if one.life not in waiting),
+                # A repair that waits is reported, so that its people see it.
+                drifted=tuple(
+                    one.model_copy(update={"repair": ()}) if one.life in waiting else one
+                    for one in survey.drifted
                 ),
+                actor=_actor(sweep, due),
+                task_queue=workflow.info().task_queue,
+            )
+            if sweep.dry_run or not (settled.orphans or settled.drifted):
+                return result
+            answers = await self._execute(
+                ReconcileActivities.settle,
+                settled,
                 SETTLE_TIMEOUT,
                 SETTLE_TIMEOUT,
-                "adopt or undo them",
+                "adopt, undo or repair them",
             )
         except ActivityError as error:
             problem = problem_of(error, "reconcile", "outside systems")
             return ReconcileResult(
                 now=now, dry_run=sweep.dry_run, problem=f"{problem.cause} {problem.remedy}".strip()
             )
-        return result.model_copy(update={"lines": settled.lines})
+        return result.model_copy(update={"lines": answers.lines})
 
     async def _execute(
         self,
@@ -137,6 +149,6 @@ class ReconcileWorkflow:
         )
 
 
-def _actor(sweep: ReconcileInput, orphans: list[Orphan]) -> str:
-    is_confirmed = any(one.life in sweep.confirmed for one in orphans)
+def _actor(sweep: ReconcileInput, due: Sequence[str]) -> str:
+    is_confirmed = any(life in sweep.confirmed for life in due)
     return RECONCILE_ACTOR + (f", confirmed by {sweep.requested_by}" if is_confirmed else "")

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import (
         MOORAGE_ACTOR,
         Certificate,
+        Environment,
         Finding,
         Phase,
         Problem,
@@ -47,8 +48,9 @@ class Saga:
         over = (StepState.WAITING, StepState.UNDONE)
         self._started_steps = [step for step in self._steps if state.state_of(step.name) not in over]
         # A late response may still come to the calls that a life had in progress when its run was closed from
-        # outside.
-        self._late_until = workflow.now() + start.timeouts.late_response_window if start.forced_by else None
+        # outside, and to those of a repair in the former run.
+        is_late = start.forced_by or state.status.drift
+        self._late_until = workflow.now() + start.timeouts.late_response_window if is_late else None
         self._forced: dict[StepName, tuple[str, ...]] = {}
         self._stopped = False
         self._resumed = False
@@ -150,6 +152,19 @@ class Saga:
         self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         if step.name is StepName.KUBECONFIG:
             self._state.enter_phase(Phase.USABLE)
+        return None
+
+    async def repair(self, step: Step, environment: Environment) -> Problem | None:
+        """Do a step again that is done, with the people of now; return the problem that has stopped it."""
+        started_at = workflow.now()
+        try:
+            receipt = await self._executor.execute_ensure(step, environment)
+        except ActivityError as error:
+            self._record_doubt(is_in_doubt(error))
+            return self._failure(error, step.name, step.system, "ensure")
+        metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "ensure"})
+        self._record_doubt(receipt.in_doubt)
+        self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         return None
 
     async def _pass(self) -> tuple[Problem, ...]:

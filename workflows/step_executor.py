@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
         StepActivities,
         step_activity_name,
     )
-    from contracts.environment import Receipt, StepName, System
+    from contracts.environment import Environment, Receipt, StepName, System
     from contracts.environment_workflow import EnvironmentStart
     from contracts.types.models import Frozen
 
@@ -95,9 +95,14 @@ class StepExecutor:
 
         await self._queues.execute(self._environment.people_system, schedule, limit=limit, is_undo=False)
 
-    async def execute_ensure(self, step: Step) -> Receipt:
-        """Execute the step's ensure on the task queue of the forward steps."""
-        environment = self._environment if step.name in STEPS_WITH_VALUES else self._without_values
+    async def execute_ensure(self, step: Step, environment: Environment | None = None) -> Receipt:
+        """Execute the step's ensure on the task queue of the forward steps.
+
+        `environment` is that of now, if it has changed since its start.
+        """
+        environment = environment or self._environment
+        if step.name not in STEPS_WITH_VALUES:
+            environment = environment.without_values
         limit = self._limit(step.timeout)
         give_up_at = workflow.now() + limit
         while True:

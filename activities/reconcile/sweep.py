@@ -23,8 +23,15 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
-from activities.environment_updates import UNREADABLE_ERRORS
+from activities.environment_updates import (
+    FAILURES,
+    UNREADABLE_ERRORS,
+    UPDATE_TIMEOUT,
+    FailureKind,
+    describe_failure,
+)
 from activities.freeze_state import freeze_reason
+from activities.reconcile.drift import deviations_of
 from activities.reconcile.inventory import MarkedSystems
 from activities.run_inputs import CALL_TIMEOUT, start_of
 from clients.errors import ClientError
@@ -37,6 +44,7 @@ from contracts.environment_workflow import (
     LifecycleTimeouts,
 )
 from contracts.lost_lives import adoption_start, forced_start, stand_in_environment
+from contracts.reconcile.drift import UPDATE_DRIFT, DriftedLife, DriftInput
 from contracts.reconcile.models import (
     MAX_ORPHANS,
     RECONCILE_DRY_RUN,
@@ -82,6 +90,16 @@ _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
+class _Open:
+    """An open environment as visibility lists it; `life` is "" if that cannot be read."""
+
+    name: str
+    life: str
+    phase: str
+    host: str
+
+
+@dataclass(frozen=True)
 class _Case:
     """One life that no open environment owns, as it is now."""
 
@@ -108,10 +126,12 @@ class ReconcileSweep(ReconcileActivities):
         """
         inventory = await self._systems.list_all()
         activity_context.report_progress(f"{len(inventory.marks)} lives have marks; listing what is open")
-        open_lives = {name: life async for name, life in self._open()}
+        listed = {one.name: one async for one in self._open()}
+        open_lives = {name: one.life for name, one in listed.items()}
         left = [mark for mark in inventory.marks if open_lives.get(mark.name) != mark.life]
         activity_context.report_progress(f"looking at {len(left)} lives that are not listed as open")
-        seen = await self._first_seen()
+        last = await self._last_result()
+        seen = {one.life: one.first_seen for one in last.orphans}
         skipped = list(inventory.skipped)
 
         async def look(mark: OwnerMark) -> Orphan | None:
@@ -123,26 +143,51 @@ class ReconcileSweep(ReconcileActivities):
             return self._orphan(case, seen.get(mark.life, input.now)) if case else None
 
         orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
+        before = {one.life for one in last.drifted if one.found}
+
+        async def compare(one: _Open) -> DriftedLife | None:
+            mark = OwnerMark(installation=self._systems.installation, name=one.name, life=one.life)
+            try:
+                found = await deviations_of(self._systems, mark, one.host)
+            except ClientError as error:
+                skipped.append(f"{one.name}: {error}")
+                return None
+            found = tuple(each for each in found if each.step not in input.ignore)
+            repair = tuple(each.step for each in found if each.step in input.repair)
+            is_listed = found or one.life in before
+            return (
+                DriftedLife(name=one.name, life=one.life, found=found, repair=repair) if is_listed else None
+            )
+
+        ready = [one for one in listed.values() if one.life and one.phase == Phase.READY]
+        drifted = [one for one in await _each(compare, ready) if one][:MAX_ORPHANS]
         return Survey(
             open=len(open_lives),
             orphans=tuple(orphans),
+            drifted=tuple(drifted),
             more=max(0, len(left) - MAX_ORPHANS),
             skipped=tuple(sorted(set(skipped))),
             frozen=await freeze_reason(self._temporal),
         )
 
-    async def _open(self) -> AsyncIterator[tuple[str, str]]:
-        """Yield the name and the life of each open environment; "" for a life that cannot be read."""
+    async def _open(self) -> AsyncIterator[_Open]:
+        """Yield each open environment."""
         runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         number = 0
         async for run in runs:
             number += 1
             if number % PAGE_SIZE == 0:
                 activity_context.raise_if_stopping()
-            yield name_from_workflow_id(run.id), await _life_of(run)
+            attributes = run.typed_search_attributes
+            yield _Open(
+                name_from_workflow_id(run.id),
+                await _life_of(run),
+                attributes.get(search_attributes.PHASE) or "",
+                attributes.get(search_attributes.HOST) or "",
+            )
 
-    async def _first_seen(self) -> dict[str, datetime]:
-        """Return since when the orphans of the last sweep are seen, by life."""
+    async def _last_result(self) -> ReconcileResult:
+        """Return the result of the last sweep that could look; an empty one without it."""
         runs = self._temporal.list_workflows(
             _FORMER, page_size=MAX_PREVIOUS, limit=MAX_PREVIOUS, rpc_timeout=CALL_TIMEOUT
         )
@@ -151,10 +196,10 @@ class ReconcileSweep(ReconcileActivities):
                 run.id, run_id=run.run_id, result_type=ReconcileResult
             )
             with suppress(*UNREADABLE_ERRORS, RPCError):
-                last = await handle.result(rpc_timeout=CALL_TIMEOUT)
+                last: ReconcileResult = await handle.result(rpc_timeout=CALL_TIMEOUT)
                 if not last.problem:
-                    return {one.life: one.first_seen for one in last.orphans}
-        return {}
+                    return last
+        return ReconcileResult(now=datetime.now(UTC))
 
     async def _case(self, mark: OwnerMark) -> _Case | None:
         """Return the life as it is now; None if an open run owns it, or nothing is left of it."""
@@ -214,7 +259,28 @@ class ReconcileSweep(ReconcileActivities):
             activity_context.raise_if_stopping()
             lines.append(await self._settle(orphan, input))
             activity_context.report_progress(f"{number} of {len(input.orphans)} orphans")
+        for number, drifted in enumerate(input.drifted, 1):
+            activity_context.raise_if_stopping()
+            lines.append(await self._tell(drifted, input.actor))
+            activity_context.report_progress(f"{number} of {len(input.drifted)} environments notified")
         return SettleResult(lines=tuple(lines))
+
+    async def _tell(self, drifted: DriftedLife, actor: str) -> SettledLine:
+        """Tell the environment what has changed; it repairs itself, or refuses if it is not ready."""
+        update = DriftInput(life=drifted.life, actor=actor, found=drifted.found, repair=drifted.repair)
+        verdict = Verdict.REPAIR if drifted.repair else None
+        failed = False
+        try:
+            async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
+                result = await self._temporal.get_workflow_handle(workflow_id(drifted.name)).execute_update(
+                    UPDATE_DRIFT, update, result_type=str
+                )
+        except FAILURES as error:
+            failure = describe_failure(error)
+            result, failed, verdict = failure.reason, failure.kind is FailureKind.FAILED, None
+        return SettledLine(
+            name=drifted.name, life=drifted.life, result=result, verdict=verdict, failed=failed
+        )
 
     async def _settle(self, orphan: Orphan, input: SettleInput) -> SettledLine:
         mark = OwnerMark(installation=self._systems.installation, name=orphan.name, life=orphan.life)

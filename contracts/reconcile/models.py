@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.expiry_sweep import SCHEDULE_PREFIX
+from contracts.phases import StepName
+from contracts.reconcile.drift import DEFAULT_REPAIR, DriftedLife
 from contracts.types.models import Frozen
 
 RECONCILE_WORKFLOW = "ReconcileWorkflow"
@@ -19,10 +21,11 @@ MAX_ORPHANS = 500
 
 
 class Verdict(StrEnum):
-    """What is to become of an orphan."""
+    """What is to become of an orphan, or of an environment under which something has changed."""
 
     ADOPT = "adopt"  #: it is complete: its workflow is started with the same life
     UNDO = "undo"  #: it is incomplete: it is undone by its marks, after the grace
+    REPAIR = "repair"  #: it is open and ready, and a part of it is done again
     LOOK = "look"  #: a person has to look: the sweep cannot decide
 
 
@@ -31,13 +34,16 @@ class ReconcileInput(Frozen):
 
     `confirmed` are lives that a member of the platform team has seen and confirmed: the brake does not count
     them. More than `limit` others, or more than `limit_percent` of all environments, stop the sweep. An
-    incomplete orphan is undone once it has been seen for `grace`.
+    incomplete orphan is undone once it has been seen for `grace`. Of what is missing or altered under ready
+    environments, these kinds are repaired or ignored; the others are reported.
     """
 
     dry_run: bool = False
     confirmed: tuple[str, ...] = ()
     requested_by: str = ""
     grace: timedelta = timedelta(minutes=30)
+    repair: tuple[StepName, ...] = DEFAULT_REPAIR
+    ignore: tuple[StepName, ...] = ()
     limit: int = 5
     limit_percent: int = 10
 
@@ -59,13 +65,17 @@ class Orphan(Frozen):
 
 
 class SurveyInput(Frozen):
-    """The time of the sweep."""
+    """The time of the sweep, and the kinds of drift to repair and to ignore."""
 
     now: datetime
+    repair: tuple[StepName, ...] = ()
+    ignore: tuple[StepName, ...] = ()
 
 
 class Survey(Frozen):
     """What a look at all systems has found; `open` is how many environments are open.
+
+    `drifted` are ready environments under which something is missing or altered, or was at the last sweep.
 
     `skipped` has a reason for each system that did not answer, or contradicted itself: nothing is decided
     about what may be there. `more` orphans are not in the list. `frozen` says who has frozen all ends and
@@ -74,15 +84,20 @@ class Survey(Frozen):
 
     open: int = 0
     orphans: tuple[Orphan, ...] = ()
+    drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
     frozen: str = ""
 
 
 class SettleInput(Frozen):
-    """The orphans to adopt or to undo now; each is looked at again before."""
+    """The orphans to adopt or to undo now, and the environments that are notified of their drift.
 
-    orphans: tuple[Orphan, ...]
+    Each is looked at again before.
+    """
+
+    orphans: tuple[Orphan, ...] = ()
+    drifted: tuple[DriftedLife, ...] = ()
     actor: str
     task_queue: str
 
@@ -114,6 +129,7 @@ class ReconcileResult(Frozen):
     dry_run: bool = False
     open: int = 0
     orphans: tuple[Orphan, ...] = ()
+    drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
     frozen: str = ""
@@ -129,12 +145,14 @@ class ReconcileResult(Frozen):
         if self.problem:
             return f"nothing was done: {self.problem}"
         found = f"{self.open} open, {len(self.orphans) + self.more} without an open environment"
+        if drifted := sum(bool(one.found) for one in self.drifted):
+            found += f", {drifted} altered"
         if self.skipped:
             found += f", {len(self.skipped)} systems skipped"
         if self.brake:
             return f"{found}; {len(self.waiting)} wait for a person: {self.brake}"
         if self.dry_run:
-            return f"{found}; {len(self.due)} would be adopted or undone now"
+            return f"{found}; {len(self.due)} would be adopted, undone or repaired now"
         failed = sum(line.failed for line in self.lines)
         done = sum(line.verdict is not None for line in self.lines)
-        return f"{found}; {done} adopted or being undone, {failed} failed"
+        return f"{found}; {done} adopted, being undone or repaired, {failed} failed"

@@ -115,13 +115,18 @@ def due_orphans(
 
 
 def brake_reason(
-    due: Sequence[Orphan], known: int, confirmed: Collection[str], *, limit: int, limit_percent: int
+    due: Sequence[str], known: int, confirmed: Collection[str], *, limit: int, limit_percent: int
 ) -> str:
-    """Return why the sweep must not act on its own, or "". `known` counts all environments and orphans."""
-    new = [one for one in due if one.life not in confirmed]
+    """Return why the sweep must not act on its own, or "".
+
+    `due` are the lives to adopt, to undo or to repair. `known` counts all environments and orphans.
+    """
+    new = [life for life in due if life not in confirmed]
     if len(new) > limit:
-        return f"{len(new)} of {known} are to be adopted or undone at once, which is more than {limit}"
+        return (
+            f"{len(new)} of {known} are to be adopted, undone or repaired at once, which is more than {limit}"
+        )
     if len(new) > max(MIN_LIMIT, known * limit_percent // 100):
         share = f"more than {limit_percent} %"
-        return f"{len(new)} of {known} are to be adopted or undone at once, which is {share}"
+        return f"{len(new)} of {known} are to be adopted, undone or repaired at once, which is {share}"
     return ""

@@ -79,7 +79,7 @@ RECONCILE_SWEEPS = Metric(
 )
 RECONCILED = Metric(
     "moorage_reconciled_total",
-    "Lives without an open environment that a reconcile sweep has adopted or started to undo.",
+    "Lives that a reconcile sweep has adopted, or started to undo or to repair.",
     ("verdict",),
 )
 

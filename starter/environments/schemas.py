@@ -14,6 +14,7 @@ from pydantic import Field
 from contracts.environment import (
     AuditLogEntry,
     Certificate,
+    Drift,
     EnvironmentStatus,
     EnvironmentSummary,
     Outcome,
@@ -148,6 +149,9 @@ class EnvironmentView(LifeSummary):
     ready_at: datetime | None = None
     steps: tuple[StepView, ...] = ()
     problem: Problem | None = Field(default=None, description="why it could not be made")
+    drift: tuple[Drift, ...] = Field(
+        default=(), description="what is missing or altered under it, as the reconcile sweep has found it"
+    )
     unfinished: tuple[Problem, ...] = Field(default=(), description="what could not be undone so far")
     next_pass_at: datetime | None = Field(
         default=None, description="when the next pass of its teardown starts, while it waits for that"
@@ -332,6 +336,7 @@ def view_of_status(
             for step in status.steps
         ),
         problem=status.problem,
+        drift=status.drift if status.phase is Phase.READY else (),
         unfinished=status.unfinished,
         next_pass_at=status.next_pass_at,
         certificate=certificate_view(status.certificate) if status.certificate else None,

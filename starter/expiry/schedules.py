@@ -79,6 +79,8 @@ def reconcile_input(
         confirmed=confirmed,
         requested_by=by,
         grace=settings.grace,
+        repair=settings.repair,
+        ignore=settings.ignore,
         limit=settings.limit,
         limit_percent=settings.limit_percent,
     )

@@ -1,32 +1,24 @@
 """Ensures that what no workflow owns any more is adopted or undone, and that nothing of others is touched."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clients.identity.scim import Scim
-from clients.rafay import Rafay
-from clients.simulated_host import SimulatedHost
-from contracts.types.naming import OwnerMark, workflow_id
+from contracts.types.naming import workflow_id
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import PREFIX, Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import no_faults
-from tests.support.stack import TIMEOUT, client_of, hurried, unique
-from tests.support.stand_ins import TLS
+from tests.support.reconcile import MAX_LOOKS, host_of, leave_strangers, strangers_of, sweep
+from tests.support.stack import client_of, hurried, unique
 from tests.workflows.conftest import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("9. Reconciled")]
 
 #: An incomplete orphan is undone by the first sweep that sees it again.
 GRACE = {"MOORAGE_RECONCILE__GRACE": "1s"}
-STRANGER = "theirs0000"
-MAX_LOOKS = 60
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +39,6 @@ async def asking(lonely: Stack) -> AsyncIterator[Asking]:
 @pytest.fixture
 def systems(lonely: Stack) -> Systems:
     return Systems(lonely)
-
-
-async def sweep(asking: Asking, **body: Any) -> dict[str, Any]:
-    """Return the result of a sweep on request."""
-    answer = await asking.call("POST", "/reconcile", json=body)
-    dry = {"dry_run": body.get("dry_run", False)}
-    for _ in range(MAX_LOOKS):
-        if answer.status_code != 202:
-            break
-        answer = await asking.call("GET", f"/reconcile/{answer.json()['id']}", params=dry)
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = answer.json()["result"]
-    assert result, answer.text
-    assert not result["problem"], result
-    return result
 
 
 async def sweep_until_due(asking: Asking) -> dict[str, Any]:
@@ -219,63 +196,3 @@ async def test_temporals_database_wiped_under_thirty_living_ones(
     for name in names:
         await asking.until_phase(name, "gone")
         assert systems.holds(name) == {}
-
-
-def host_of(stack: Stack) -> SimulatedHost:
-    env = stack.env
-    return SimulatedHost(
-        "local",
-        env["MOORAGE_HOSTS__LOCAL__URL"],
-        env["MOORAGE_HOSTS__LOCAL__TOKEN"],
-        timeout=TIMEOUT,
-        verify=TLS,
-    )
-
-
-async def leave_strangers(stack: Stack) -> dict[str, list[Any]]:
-    """Create what belongs to another installation, and what has no mark, beside ours."""
-    env = stack.env
-    rafay = Rafay(
-        env["MOORAGE_CONTROL_PLANE__URL"], env["MOORAGE_CONTROL_PLANE__API_KEY"], timeout=TIMEOUT, verify=TLS
-    )
-    scim = Scim(env["MOORAGE_IDENTITY__URL"], env["MOORAGE_IDENTITY__TOKEN"], timeout=TIMEOUT, verify=TLS)
-    host = host_of(stack)
-    theirs = OwnerMark.for_request(STRANGER, unique("theirs"), "request")
-    name = f"{PREFIX}-{theirs.name}"
-    await rafay.create_project(name, theirs.text)
-    await rafay.create_group(name, theirs.text)
-    await scim.create_group(name, theirs.text)
-    await host.create_namespace(name, theirs.labels, {"moorage.dev/owner": theirs.text})
-    bare = f"{PREFIX}-{unique('bare')}"
-    await rafay.create_project(bare, "made by hand")
-    await rafay.create_group(bare, "")
-    await scim.create_group(bare, "")
-    half = OwnerMark.for_request(stack.installation, unique("half"), "request")
-    # Only its labels bear our mark.
-    await host.create_namespace(f"{PREFIX}-{half.name}", half.labels, {})
-    for system in (rafay, scim, host):
-        await system.close()
-    return strangers_of(stack)
-
-
-def strangers_of(stack: Stack) -> dict[str, list[Any]]:
-    """Return what the databases hold that is not of an environment of ours."""
-    queries = {
-        Part.CONTROL_PLANE: (
-            "SELECT name, description FROM projects WHERE NOT builtin",
-            "SELECT name, description FROM groups",
-        ),
-        Part.DIRECTORY: ("SELECT name, external_id FROM resources WHERE type = 'Group'",),
-        Part.HOST: ("SELECT name, annotations FROM namespaces",),
-    }
-    found: dict[str, list[Any]] = {}
-    for part, texts in queries.items():
-        for text in texts:
-            rows = rows_of(stack.databases[part], text)
-            found[f"{part} {text}"] = [row for row in rows if stack.installation not in (row[1] or "")]
-    return found
-
-
-def rows_of(path: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return sorted(database.execute(query).fetchall(), key=str)

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.leaver_rules import LeaverLine, LeaverSweepResult
+from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
@@ -35,7 +36,7 @@ MODELS: dict[str, Any] = {
         *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
-        ReconcileView, ReconcileResult, Orphan, SettledLine,
+        ReconcileView, ReconcileResult, Orphan, SettledLine, DriftedLife, Deviation,
         Extension, Parameter, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)

@@ -44,6 +44,7 @@ from contracts.leaver_rules import (
     LookResult,
 )
 from contracts.lost_lives import forced_start
+from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
 from contracts.reconcile.models import (
     Orphan,
     ReconcileInput,
@@ -423,6 +424,31 @@ def _leavers(*, missing: int, back: bool = False) -> LifePath:
     return path
 
 
+def _repaired(*, ends: bool = False) -> LifePath:
+    """Its group is missing and is made again; or it ends while that is under way."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        life = await bench.begin(a_start(name))
+        await _ready(life)
+        if ends:
+            bench.script.before["group.ensure"] = waits
+        bench.script.started["group.ensure"].clear()
+        missing = Deviation(step=StepName.GROUP, what="group x is missing")
+        ask = DriftInput(life=LIFE, actor="the sweep", found=(missing,), repair=(StepName.GROUP,))
+        await life.handle.execute_update(UPDATE_DRIFT, ask)
+        await bench.script.started["group.ensure"].wait()
+
+        async def is_repaired() -> bool:
+            return not (await life.status()).drift
+
+        if not ends:
+            await until(is_repaired, "it is repaired")
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
 def _reconcile(*, orphans: int, dry_run: bool = False, confirmed: int = 0) -> LifePath:
     """A reconcile sweep that finds so many orphans, of which a person has confirmed some."""
 
@@ -697,6 +723,8 @@ PATHS: dict[str, LifePath] = {
     "leavers-one": _leavers(missing=1),
     "leavers-back": _leavers(missing=1, back=True),
     "leavers-braked": _leavers(missing=9),
+    "repaired": _repaired(),
+    "deleted-in-a-repair": _repaired(ends=True),
     "reconcile-none": _reconcile(orphans=0),
     "reconcile-settled": _reconcile(orphans=2),
     "reconcile-dry-run": _reconcile(orphans=2, dry_run=True),

@@ -72,6 +72,7 @@ from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType
 from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
+from contracts.reconcile.drift import UPDATE_DRIFT
 from contracts.types.naming import life_id, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working
@@ -88,7 +89,7 @@ EXTEND = {"actor": "mallory@example.com", "by": "PT8H"}
 PERSON = BY | {"person": "mallory@example.com"}
 SWEEP = BY | {"valid_until": "2100-01-01T00:00:00Z"}
 #: All updates that change an environment that is there, each as it could be accepted.
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "delete": BY,
     "cancel": BY,
     "extend": EXTEND,
@@ -99,6 +100,9 @@ CHANGES = {
     "change_collaborators": PERSON | {"action": "add"},
     "transfer": PERSON,
     "person_left": PERSON,
+    "sleep": BY,
+    "wake": BY,
+    UPDATE_DRIFT: BY | {"found": [], "repair": []},
 }
 
 
@@ -330,7 +334,8 @@ async def test_changes_that_do_not_mean_this_life(sealed: Bench, attacker: Attac
 def test_all_changes_are_known_here() -> None:
     """Ensures that an update that is added is held against another life as well."""
     definition = workflow._Definition.must_from_class(EnvironmentWorkflow)
-    assert {*definition.updates} == {*CHANGES, "request"}
+    # A part of the workflow sets the handler of the drift.
+    assert {*definition.updates, UPDATE_DRIFT} == {*CHANGES, "request"}
 
 
 async def test_what_was_written_for_another_namespace(sealed: Bench, attacker: Attacker) -> None:

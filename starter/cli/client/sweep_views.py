@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from contracts.phases import StepName
 from starter.cli.client.views import View
 
 
@@ -78,6 +79,22 @@ class Orphan(View, frozen=True, kw_only=True):
     first_seen: datetime
 
 
+class Deviation(View, frozen=True, kw_only=True):
+    """What is missing or altered of one step."""
+
+    step: StepName
+    what: str
+
+
+class DriftedLife(View, frozen=True, kw_only=True):
+    """A ready environment, and what is missing or altered under it."""
+
+    name: str
+    life: str
+    found: tuple[Deviation, ...] = ()
+    repair: tuple[StepName, ...] = ()
+
+
 class SettledLine(View, frozen=True, kw_only=True):
     """One orphan, and what a reconcile sweep did about it."""
 
@@ -95,6 +112,7 @@ class ReconcileResult(View, frozen=True, kw_only=True):
     dry_run: bool = False
     open: int = 0
     orphans: tuple[Orphan, ...] = ()
+    drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
     frozen: str = ""

@@ -70,6 +70,17 @@ class ProblemView(View, frozen=True, kw_only=True):
     type: str
 
 
+class Drift(View, frozen=True, kw_only=True):
+    """A part of a ready environment that is missing or altered."""
+
+    step: StepName
+    system: str
+    what: str
+    since: datetime
+    repairs: bool = False
+    problem: ProblemView | None = None
+
+
 class AuditLogEntry(View, frozen=True, kw_only=True):
     """One line of the audit trail."""
 
@@ -163,6 +174,7 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     ready_at: datetime | None = None
     steps: tuple[StepView, ...] = ()
     problem: ProblemView | None = None
+    drift: tuple[Drift, ...] = ()
     unfinished: tuple[ProblemView, ...] = ()
     next_pass_at: datetime | None = None
     certificate: CertificateView | None = None

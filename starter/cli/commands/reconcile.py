@@ -8,7 +8,7 @@ from starter.cli.command_context import api_session
 from starter.cli.commands.expiry import wait_until_over
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.options import dry_run_option, examples, output_option, yes_option
-from starter.cli.output.formatting import print_reconcile
+from starter.cli.output.reconcile import print_reconcile
 from starter.cli.output.terminal_text import print_json
 from starter.cli.prompts import confirm
 

@@ -9,10 +9,11 @@ from contracts.phases import SLEEP_PHASES, Phase, SleepReason, StepState
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
-from starter.cli.client.sweep_views import LeaversView, OutcomeCount, ReconcileView, SweepView
+from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
+    Drift,
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
@@ -182,6 +183,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("name", view.name),
         ("phase", "" if planned else view.phase + (f", {view.outcome}" if view.outcome else "")),
         ("but", _since(view.unwell)),
+        *(("altered", _drift(one)) for one in view.drift),
         ("asleep", _sleep(view)),
         ("sleeps", "" if view.ended else _sleep_policy(view.sleep_policy)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
@@ -229,6 +231,14 @@ def _sleep_policy(policy: SleepPolicy | None) -> str:
     parts = [f"after {format_duration(policy.after)} without a credential"] if policy.after else []
     parts += [f"outside of {policy.schedule}"] if policy.schedule else []
     return ", ".join(parts)
+
+
+def _drift(drift: Drift) -> str:
+    """Format what is missing or altered, and whether it is repaired."""
+    what = f"{drift.what}, since {local_time(drift.since)}"
+    if drift.problem:
+        return f"{what}; could not be repaired so far: {drift.problem.cause}"
+    return f"{what}; being repaired" if drift.repairs else f"{what}; not repaired by itself"
 
 
 def _sleep(view: EnvironmentView) -> str:
@@ -309,38 +319,6 @@ def print_leavers(view: LeaversView) -> None:
         print_line(f"  waits: {person}")
     if result.waiting:
         print_note("If they have left:  moorage leavers --confirm")
-
-
-def print_reconcile(view: ReconcileView) -> None:
-    """Print what a reconcile sweep found and did."""
-    result = view.result
-    print_line(view.message + (f" ({local_time(result.now)})" if result else ""))
-    if result is None:
-        return
-    for system in result.skipped:
-        print_line(f"  skipped: {system}")
-    if result.frozen:
-        print_line(f"  nothing is undone: all ends are frozen: {result.frozen}")
-    done = {line.life: line for line in result.lines}
-    for one in result.orphans:
-        if one.life in done:
-            what = done[one.life].result
-        elif one.verdict == "look":
-            what = "left alone; a person has to look"
-        elif one.life in result.waiting:
-            what = f"waits for a person, to {one.verdict}"
-        elif one.life in result.due:
-            what = one.verdict
-        else:
-            what = f"seen since {local_time(one.first_seen)}; {one.verdict} later"
-        whose = f" of {one.owner}" if one.owner else ""
-        print_line(f"  {one.name:<30}  life {one.life}{whose}")
-        print_line(f"    {what}: {one.reason}")
-        print_line(f"    {', '.join(one.found)}")
-    if result.more:
-        print_line(f"  and {result.more} more, for the next sweep")
-    if result.waiting:
-        print_note("If that is right:  moorage reconcile --confirm")
 
 
 def _end(view: EnvironmentView) -> str:

@@ -1,10 +1,13 @@
 """The settings of the reconcile sweep."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from worker.settings.types import Group, PositiveDuration
+from contracts.phases import StepName
+from contracts.reconcile.drift import DEFAULT_REPAIR
+from worker.settings.types import Group, PositiveDuration, split_words
 
 
 class Reconcile(Group):
@@ -18,6 +21,14 @@ class Reconcile(Group):
         default=timedelta(minutes=30),
         description="how long what is incomplete and belongs to no open environment is left alone before it "
         "is undone",
+    )
+    repair: Annotated[tuple[StepName, ...], BeforeValidator(split_words)] = Field(
+        default=DEFAULT_REPAIR,
+        description="what is made again when it is missing or altered under a ready environment: names of "
+        "steps; other steps are only reported",
+    )
+    ignore: Annotated[tuple[StepName, ...], BeforeValidator(split_words)] = Field(
+        default=(), description="steps whose drift is not even reported"
     )
     limit: int = Field(
         default=5,

@@ -1,0 +1,120 @@
+"""Records what the reconcile sweep finds missing or altered under a ready environment, and repairs it.
+
+A repair is the ensure of the steps, in order. It fails without an end of the environment: the next sweep
+tries again.
+"""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.environment import MOORAGE_ACTOR, Drift, Environment, Phase, Problem
+    from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.phases import StepName
+    from contracts.reconcile.drift import UPDATE_DRIFT, DriftInput, merge_drift, steps_to_repair
+
+from workflows.access import AccessUpdater
+from workflows.environment_state import EnvironmentState
+from workflows.saga import Saga
+from workflows.steps import Step, steps_of
+from workflows.update_rules import UpdateRules
+
+
+class DriftRepair:
+    """The drift of one environment."""
+
+    def __init__(
+        self, saga: Saga, state: EnvironmentState, access: AccessUpdater, rules: UpdateRules
+    ) -> None:
+        self._saga = saga
+        self._state = state
+        self._access = access
+        self._rules = rules
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        workflow.set_update_handler(UPDATE_DRIFT, self._note, validator=self._check)
+
+    def _check(self, ask: DriftInput) -> None:
+        self._rules.check_life(ask)
+        self._rules.check_sleep()
+        if self._state.phase is not Phase.READY:
+            message = f"{self._state.status.environment.name} is {self._state.phase}."
+            refusal = Refusal(reason=RefusalReason.NOT_NOW, message=message)
+            raise ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
+
+    async def _note(self, ask: DriftInput) -> str:
+        """Record what the sweep has found, and start to repair what it allows; return what is done."""
+        before = self._state.status.drift
+        now = merge_drift(before, ask, workflow.now())
+        if [one.what for one in now] != [one.what for one in before]:
+            result = "; ".join(one.what for one in now)
+            action = "found it altered" if now else "found it as it should be"
+            self._state.add_log_entry(ask.actor, action, result)
+        self._state.set_drift(now)
+        self.start()
+        repaired = [one.step for one in now if one.repairs]
+        if repaired:
+            return f"repairs {', '.join(repaired)}"
+        return "reported" if now else "as it should be"
+
+    def start(self) -> None:
+        """Repair what is to be repaired, also what the former run has left."""
+        is_wanted = self._is_allowed and any(one.repairs for one in self._state.status.drift)
+        if is_wanted and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop, and wait until nothing is in progress."""
+        self._stopped = True
+        await workflow.wait_condition(lambda: self._task is None or self._task.done())
+
+    @property
+    def _is_allowed(self) -> bool:
+        return not self._stopped and self._state.phase is Phase.READY
+
+    async def _run(self) -> None:
+        environment = self._state.status.environment
+        wanted = {one.step for one in self._state.status.drift if one.repairs}
+        names = steps_to_repair(wanted)
+        for step in steps_of(environment):
+            if step.name not in names:
+                continue
+            problem = await self._repair(step, environment)
+            if not self._is_allowed:
+                return  # another run, or the next sweep, goes on
+            if problem:
+                self._set_problem(problem, wanted)
+                return
+        left = tuple(one for one in self._state.status.drift if one.step not in wanted)
+        self._state.set_drift(left)
+        self._state.add_log_entry(MOORAGE_ACTOR, "repaired it", ", ".join(names))
+
+    async def _repair(self, step: Step, environment: Environment) -> Problem | None:
+        """Do the step; stop early when the environment is ending, goes to sleep or goes on in another run."""
+        task = asyncio.create_task(self._saga.repair(step, environment))
+        await workflow.wait_condition(lambda: task.done() or not self._is_allowed)
+        if not task.done():
+            task.cancel()
+            await workflow.wait_condition(task.done)
+        self._take_back(environment)
+        return None if task.cancelled() else task.result()
+
+    def _take_back(self, environment: Environment) -> None:
+        """Revoke the access of people who were removed while a step gave it to them."""
+        access = self._state.status.access
+        removed = set(environment.people) - set(self._state.status.environment.people)
+        for person in sorted(removed):
+            access = access.revoke(person)
+        if removed:
+            self._state.set_access(access, self._state.status.access_problem)
+            self._access.start()
+
+    def _set_problem(self, problem: Problem, wanted: set[StepName]) -> None:
+        drift: tuple[Drift, ...] = tuple(
+            one.model_copy(update={"problem": problem}) if one.step in wanted else one
+            for one in self._state.status.drift
+        )
+        self._state.set_drift(drift)
+        self._state.add_log_entry(MOORAGE_ACTOR, "could not repair it", problem.cause)
