@@ -4,7 +4,7 @@ Nothing in a request or an answer is a secret: a certificate and the public part
 the administrator's kubeconfig stays on the host.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.types.models import Frozen
@@ -20,6 +20,7 @@ class HostRequestKind(StrEnum):
     CLUSTER = "cluster"  #: read the public part of a vCluster's kubeconfig
     ENSURE_PERSON = "ensure_person"  #: give a person the rights in a vCluster
     REMOVE_PERSON = "remove_person"  #: take them away
+    HEALTH = "health"  #: say what is wrong with a ready environment
     CERTIFICATE = "certificate"  #: have the vCluster sign a person's certificate request
 
 
@@ -42,9 +43,12 @@ class HostAnswer(Frozen):
     """The answer. `is_there` is False if the host has no kubeconfig of this life.
 
     `cluster` is the public part of the kubeconfig. `is_new` says whether the person's rights were missing.
+    `problem` is what is wrong with the environment, and `since` when it began, if the host says so.
     """
 
     is_there: bool = True
     cluster: dict[str, str | bool] = {}
     is_new: bool = False
     certificate: str = ""
+    problem: str = ""
+    since: datetime | None = None

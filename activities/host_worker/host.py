@@ -5,10 +5,11 @@ from temporalio import activity
 from activities.errors import NotConfigured
 from activities.host_worker.survey import survey_host
 from activities.parts.host_lookup import Hosts
+from clients.host.health import read_health
 from clients.host.protocol import Host
 from contracts.activities import HostActivities
 from contracts.capacity.models import HostCapacity
-from contracts.credentials import CLUSTER_FIELDS
+from contracts.credentials import CLUSTER_FIELDS, MAX_CREDENTIAL
 from contracts.environment import System
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 
@@ -28,6 +29,9 @@ class OnHost(HostActivities):
     async def answer(self, input: HostRequest) -> HostAnswer:
         """Answer a request of the API about the vCluster of one life."""
         host, name, labels = self._host(input.host), input.derived_name, input.mark.labels
+        if input.kind is HostRequestKind.HEALTH:
+            health = await read_health(host, name, labels, where=input.host)
+            return HostAnswer(problem=health.problem, since=health.since)
         # Check the namespace first, because that name may now belong to another life or another owner.
         namespace = await host.get_namespace(name)
         if namespace is None or not input.mark.matches_labels(namespace.labels):
@@ -44,8 +48,10 @@ class OnHost(HostActivities):
             if input.kind is HostRequestKind.REMOVE_PERSON:
                 await virtual.remove_person(input.person)
                 return HostAnswer()
+            # The API asks for less; a certificate cannot be withdrawn.
+            validity = min(input.validity, MAX_CREDENTIAL)
             certificate = await virtual.issue_certificate(
-                input.certificate_request.encode(), input.person, input.validity, labels
+                input.certificate_request.encode(), input.person, validity, labels
             )
             return HostAnswer(certificate=certificate)
 

@@ -194,7 +194,8 @@ def _add_services(
     installation = InstallationConfig.of(settings)
     catalogue = Reloaded(settings.templates, load_catalogue)
     reader, reservations, chart_check = EnvironmentReader(client), Reservations(client), ChartCheck(hosts)
-    health = EnvironmentHealth(hosts)
+    requests, elsewhere = HostRequests(client), settings.own_queues.hosts
+    health = EnvironmentHealth(hosts, requests, elsewhere)
     access, records = EnvironmentAccess(reader), LifeRecords(client, settings.audit_log.file)
     placement = PlacementAdvisor(installation, chart_check, reservations)
     directory = RememberedPeople(people)
@@ -210,7 +211,7 @@ def _add_services(
     state.catalogue = catalogue
     state.client = client
     state.commands = EnvironmentCommands(client, access, reader)
-    clusters = VirtualClusters(hosts, HostRequests(client), settings.own_queues.hosts)
+    clusters = VirtualClusters(hosts, requests, elsewhere)
     state.credentials = CredentialIssuer(access, clusters, UseRecorder(client))
     state.closing = [state.credentials.close, clusters.close]
     state.credential_throttle = Throttle(credentials.CREDENTIALS_BURST, credentials.CREDENTIALS_PER_SECOND)

@@ -2,17 +2,21 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from clients.errors import ClientError, Denied
+from clients.errors import ClientError
+from clients.host.health import read_health as of_host
 from clients.host.models import Health
 from clients.host.protocol import Host
+from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from contracts.types.naming import OwnerMark
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES, EnvironmentRow, Unwell
+from starter.host_workers.requests import HostRequests
+from starter.temporal.errors import TemporalUnavailable
 
 #: How long the answer of a host is valid, for all callers.
 FRESH_SECONDS = 10.0
@@ -20,8 +24,6 @@ FRESH_SECONDS = 10.0
 USABLE_SECONDS = 60.0
 #: How long a caller waits for a host. A later answer of the host is in the cache for the next caller.
 ANSWER_TIMEOUT_SECONDS = 1.5
-#: Timeout of the call to a host: longer than it takes to detect that its API server does not answer.
-CALL_TIMEOUT_SECONDS = 8.0
 #: How long that answer is valid for lists, which programs and `list --watch` read every few seconds.
 LISTED_FRESH_SECONDS = 60.0
 #: Number of environments of a list that the API asks hosts for; it takes the others from the cache. The next
@@ -72,15 +74,28 @@ class _Known:
 
 
 class EnvironmentHealth:
-    """Asks the hosts for the health of environments, and caches the answers by life."""
+    """Asks the hosts for the health of environments, and caches the answers by life.
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
+    `elsewhere` are the hosts that only their own worker reaches, which `requests` asks. Lists take these from
+    the cache alone: each question is a workflow.
+    """
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        requests: HostRequests | None = None,
+        elsewhere: Container[str] = (),
+    ) -> None:
         self._hosts = hosts
+        self._requests = requests
+        self._elsewhere = elsewhere
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def read(self, environment: Located) -> Health:
         """Return what is wrong with the usable environment, and since when it is known."""
-        [health] = await self._read([environment], fresh=FRESH_SECONDS, max_calls=1)
+        is_elsewhere = environment.host in self._elsewhere
+        fresh = LISTED_FRESH_SECONDS if is_elsewhere else FRESH_SECONDS
+        [health] = await self._read([environment], fresh=fresh, max_calls=1, with_workers=True)
         return health
 
     async def add_to(self, snapshot: EnvironmentSnapshot) -> EnvironmentSnapshot:
@@ -112,7 +127,9 @@ class EnvironmentHealth:
         }
         return tuple(row.model_copy(update={"unwell": unwell.get(row.life)}) for row in rows)
 
-    async def _read(self, environments: Sequence[Located], *, fresh: float, max_calls: int) -> list[Health]:
+    async def _read(
+        self, environments: Sequence[Located], *, fresh: float, max_calls: int, with_workers: bool = False
+    ) -> list[Health]:
         known = [self._known_of(each) for each in environments]
         while len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
@@ -120,7 +137,8 @@ class EnvironmentHealth:
         outdated = [
             (one, each)
             for one, each in zip(known, environments, strict=True)
-            if one.answered_at < now - fresh and each.host in self._hosts
+            if one.answered_at < now - fresh
+            and (each.host in self._hosts or (with_workers and each.host in self._elsewhere))
         ]
         outdated.sort(key=lambda pair: pair[0].answered_at)
         calls = [(one.answered_at, self._ask(one, each)) for one, each in outdated[:max_calls]]
@@ -135,9 +153,25 @@ class EnvironmentHealth:
 
     def _ask(self, known: _Known, environment: Located) -> asyncio.Task[None]:
         if known.call is None:
-            host = self._hosts[environment.host]
-            known.call = asyncio.create_task(_ask(host, environment, known))
+            host = self._hosts.get(environment.host)
+            health = read_health(host, environment) if host else self._by_host_worker(environment)
+            known.call = asyncio.create_task(_ask(health, known))
         return known.call
+
+    async def _by_host_worker(self, environment: Located) -> Health:
+        request = HostRequest(
+            kind=HostRequestKind.HEALTH,
+            host=environment.host,
+            mark=environment.mark,
+            derived_name=environment.derived_name,
+        )
+        try:
+            answer = await self._requests.send(request) if self._requests else HostAnswer()
+        except TemporalUnavailable:
+            return Health()  # Other parts of the answer say so.
+        except ClientError:
+            return Health(f"the worker beside its host {environment.host} does not answer")
+        return Health(answer.problem, answer.since)
 
     def stop(self) -> None:
         """Cancel all running calls to hosts."""
@@ -150,32 +184,17 @@ def _unwell(health: Health) -> Unwell | None:
     return Unwell(what=health.problem, since=health.since) if health.problem else None
 
 
-async def _ask(host: Host, environment: Located, known: _Known) -> None:
+async def read_health(host: Host, environment: Located) -> Health:
+    """Return the health of the environment from its host."""
+    return await of_host(host, environment.derived_name, environment.mark.labels, where=environment.host)
+
+
+async def _ask(health: Coroutine[None, None, Health], known: _Known) -> None:
     try:
-        health = await read_health(host, environment)
-        if health.problem != known.problem:
-            known.since = datetime.now(UTC) if health.problem else None
-        known.problem, known.since = health.problem, health.since or known.since
+        found = await health
+        if found.problem != known.problem:
+            known.since = datetime.now(UTC) if found.problem else None
+        known.problem, known.since = found.problem, found.since or known.since
         known.answered_at = asyncio.get_running_loop().time()
     finally:
         known.call = None
-
-
-async def read_health(host: Host, environment: Located) -> Health:
-    """Return the health of the environment from its host, within CALL_TIMEOUT_SECONDS.
-
-    A host that does not answer is a problem of the environment as well.
-    """
-    name = environment.derived_name
-    try:
-        async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-            namespace = await host.get_namespace(name)
-            if namespace is not None and not environment.mark.matches_labels(namespace.labels):
-                return Health("its namespace belongs to another environment")
-            return await host.health(name, name)
-    except Denied:
-        # The rights on the host are of an older Moorage, or have to be applied again; `moorage doctor`
-        # reports that.
-        return Health()
-    except (TimeoutError, ClientError):
-        return Health(f"its host {environment.host} does not answer")

@@ -11,6 +11,7 @@ from clients.errors import Denied, Unreachable
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
 from contracts.environment import Environment, EnvironmentStatus, Phase
+from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from contracts.types.naming import OwnerMark
 from starter.environments import health as environment_health
 from starter.environments import watcher
@@ -18,6 +19,8 @@ from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import EnvironmentRow, Unwell, view_of_status
 from starter.environments.watcher import EnvironmentWatcher
+from starter.host_workers.requests import HostRequests
+from starter.temporal.errors import TemporalUnavailable
 from tests.starter.test_chart_check import environment
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -140,6 +143,49 @@ async def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_host_that_the_api_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ensures that nothing is said of it."""
     assert await EnvironmentHealth({}).read(environment()) == Health()
+
+
+class Requests:
+    """The way to the workers beside hosts: it gives a set answer, or fails, and keeps what it was asked."""
+
+    def __init__(self, answer: HostAnswer | Exception) -> None:
+        self.answer = answer
+        self.sent: list[HostRequest] = []
+
+    async def send(self, request: HostRequest) -> HostAnswer:
+        self.sent.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (HostAnswer(), ""),
+        (HostAnswer(problem="no pod is ready"), "no pod is ready"),
+        (Unreachable("host", "health", "no worker"), "the worker beside its host main does not answer"),
+        (TemporalUnavailable("Temporal cannot be reached."), ""),
+    ],
+    ids=["well", "unwell", "no worker", "no Temporal"],
+)
+async def test_the_worker_beside_a_host_is_asked_for_one_environment(
+    answer: HostAnswer | Exception, problem: str
+) -> None:
+    requests, one = Requests(answer), environment()
+    health = EnvironmentHealth({}, cast(HostRequests, requests), {"main"})
+    for _ in range(3):
+        assert (await health.read(one)).problem == problem
+    [request] = requests.sent
+    assert (request.kind, request.host, request.mark) == (HostRequestKind.HEALTH, "main", one.mark)
+
+
+async def test_lists_ask_no_worker_beside_a_host() -> None:
+    requests = Requests(HostAnswer(problem="no pod is ready"))
+    health = EnvironmentHealth({}, cast(HostRequests, requests), {"main"})
+    [listed] = await health.add_to_rows([row(1)], installation="i" * 12, prefix="mrg")
+    assert listed.unwell is None
+    assert requests.sent == []
 
 
 def row(number: int, **changes: Any) -> EnvironmentRow:

@@ -120,6 +120,8 @@ async def test_a_whole_life_on_a_host_that_only_its_worker_reaches(
     assert two_hosts.on_host(name) == {"namespaces": 1, "releases": 1}
     assert "namespace" not in Systems(stack).holds(name), "it is on the other host as well"
 
+    await asking.until(name, lambda now: now["unwell"] is None, "well, as the worker beside the host says")
+
     # The API has the vCluster issue a certificate, by the worker beside the host.
     kubeconfig = yaml.safe_load(await usable_kubeconfig(asking.call, name))
     assert set(kubeconfig["clusters"][0]["cluster"]) >= {"server", "certificate-authority-data"}
