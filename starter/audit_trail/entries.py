@@ -16,6 +16,10 @@ class AuditVerb(StrEnum):
     EXTEND = "extend"
     COLLABORATORS = "collaborators"
     TRANSFER = "transfer"
+    SLEEP = "sleep"
+    WAKE = "wake"
+    CHANGE = "change"
+    RECONCILE = "reconcile"
     LEAVER = "leaver"
     WARN = "warn"
     EXPIRE = "expire"
@@ -38,6 +42,19 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("gave access", AuditVerb.COLLABORATORS),
     ("took access away", AuditVerb.COLLABORATORS),
     ("transferred it", AuditVerb.TRANSFER),
+    ("put it to sleep", AuditVerb.SLEEP),
+    ("fell asleep", AuditVerb.SLEEP),
+    ("woke it", AuditVerb.WAKE),
+    ("could not wake it", AuditVerb.WAKE),
+    ("awake", AuditVerb.WAKE),
+    ("asked to change it", AuditVerb.CHANGE),
+    ("changed it to", AuditVerb.CHANGE),
+    ("could not change it", AuditVerb.CHANGE),
+    ("went back to", AuditVerb.CHANGE),
+    ("adopted it", AuditVerb.RECONCILE),
+    ("found it ", AuditVerb.RECONCILE),
+    ("repaired it", AuditVerb.RECONCILE),
+    ("could not repair it", AuditVerb.RECONCILE),
     ("found that ", AuditVerb.LEAVER),
     ("has an owner again", AuditVerb.LEAVER),
     ("warned ", AuditVerb.WARN),
