@@ -44,6 +44,7 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("transferred it", AuditVerb.TRANSFER),
     ("put it to sleep", AuditVerb.SLEEP),
     ("fell asleep", AuditVerb.SLEEP),
+    ("changed when it sleeps", AuditVerb.SLEEP),
     ("woke it", AuditVerb.WAKE),
     ("could not wake it", AuditVerb.WAKE),
     ("awake", AuditVerb.WAKE),
