@@ -3,10 +3,13 @@
 Only pods are created and deleted: volumes, Secrets, Services and the record in the control plane stay.
 """
 
+import time
+from datetime import timedelta
+
 from temporalio import activity
 
 from activities import activity_context
-from activities.errors import NotYet
+from activities.errors import NeverReady, NotYet
 from activities.parts.host_lookup import (
     Hosts,
     host_of,
@@ -23,11 +26,18 @@ from contracts.activities import SleepActivities, SleepInput
 from contracts.environment import Environment, System
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 
+#: A failed start is believed after this time. Events of an earlier start report one as long as there is no
+#: new pod, and a quota counts pods for seconds that are gone.
+SETTLE_TIME = timedelta(seconds=15)
+
 
 class Sleep(SleepActivities):
     """Pauses and resumes vClusters on their hosts."""
 
-    def __init__(self, hosts: Hosts, own_queues: OwnQueues = NO_OWN_QUEUES) -> None:
+    def __init__(
+        self, hosts: Hosts, own_queues: OwnQueues = NO_OWN_QUEUES, *, settle_time: timedelta = SETTLE_TIME
+    ) -> None:
+        self._settle_seconds = settle_time.total_seconds()
         self._hosts = hosts
         self._own_queues = own_queues
 
@@ -59,12 +69,18 @@ class Sleep(SleepActivities):
         host = await self._own_host(input.environment)
         name = input.environment.derived_name
 
+        believed_at = time.monotonic() + self._settle_seconds
+
         async def starting() -> str:
             try:
                 # Each time: a call of an earlier attempt to pause it may come late.
                 return await host.resume_release(name, name) or await pending_startup(host, name)
             except client.NotFound:
                 raise _missing(host, name) from None
+            except NeverReady as error:
+                if time.monotonic() >= believed_at:
+                    raise
+                return error.cause
 
         if waiting_for := await activity_context.wait_until(starting):
             raise NotYet(

@@ -27,6 +27,7 @@ ORDER = (
     "test_tenant_policies",
     "test_stolen_account",
     "test_credentials",
+    "test_sleep",
     "test_doctor",
     "test_worst_tenant",
     "test_etcd",

@@ -23,7 +23,7 @@ FIVE = {
 }
 HOSTS = ("local", "second")
 #: The environments that are requested as soon as the five are ready. They start while tests use the five.
-MORE = {"etcd": "etcd", "worst": "small", "disturbed": "small", "taken": "small"}
+MORE = {"etcd": "etcd", "worst": "small", "disturbed": "small", "taken": "small", "sleeping": "small"}
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _BINDING = ("clusterrolebinding", "moorage-volumes")
 _ACCOUNT = ("--clusterrole=moorage-volumes", "--serviceaccount=moorage:moorage-worker")
