@@ -48,12 +48,30 @@ OUTCOMES = "tests/workflows/test_outcomes.py"
 INSPECTION = "        left, unknown = await self._inspect()\n"
 NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
 PEOPLE = "tests/workflows/test_people.py"
+SLEEP = "tests/workflows/test_sleep.py"
 LEAVERS = "tests/workflows/test_leavers.py"
 PROTECTIONS = (
     Protection(
         "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
         "        await self._run_shielded(self._access.stop())\n", "",
         PEOPLE, "teardown_waits",
+    ),
+    Protection(
+        "3", "a wake waits for the end of a pause", "workflows/sleep.py",
+        "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED",
+        "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL",
+        SLEEP, "never_overtakes",
+    ),
+    Protection(
+        "4", "a late call to pause a vCluster changes nothing", "clients/host/pause.py",
+        'version = {"resourceVersion": (controller.get("metadata") or {}).get("resourceVersion")}',
+        "version: dict[str, Any] = {}",
+        "tests/clients/kubernetes/test_pause.py", "pause_patch",
+    ),
+    Protection(
+        "6", "nothing is woken without room", "workflows/sleep.py",
+        "            if decision.refusal:\n                raise _refused(decision.refusal)\n", "",
+        SLEEP, "without_room",
     ),
     Protection(
         "4", "access that is taken away is taken away again after a late response", "contracts/access.py",

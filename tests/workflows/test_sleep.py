@@ -196,10 +196,17 @@ async def test_it_can_be_woken_while_its_pause_is_stuck(bench: Bench) -> None:
 async def test_a_wake_never_overtakes_a_pause(bench: Bench) -> None:
     life = await ready(bench, "sleeper-order")
     bench.script.before["sleep.pause"] = deaf(1)
+    paused = asyncio.Event()
+
+    async def has_paused() -> None:
+        paused.set()
+
+    bench.script.after["sleep.pause"] = has_paused
     await sleep(life)
     await bench.script.started["sleep.pause"].wait()
     await wake(life)
     await reaches(life, Phase.READY)
+    await paused.wait()
     assert not bench.script.is_paused, "the pause was last"
     assert calls_of_sleep(bench)[-1] == "sleep.resume"
 
