@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -192,6 +192,12 @@ class StatefulSetApi:
         self._http = httpx.Client(base_url=running.url, headers=headers, trust_env=False)
         self._root = f"/namespaces/{namespace}"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def get(self) -> dict[str, Any]:
         found: dict[str, Any] = self._http.get(f"{self._root}/statefulsets/demo").json()
         return found
@@ -216,27 +222,27 @@ async def test_a_statefulset_is_scaled_as_in_kubernetes(running: RunningHost) ->
     """Ensures the vendor's pause: what the syncer has made stays until it is deleted."""
     client = running.client()
     await new_vcluster(client, "scaled")
-    api = StatefulSetApi(running, "scaled")
-    found = api.get()
-    assert (found["spec"], found["status"]) == ({"replicas": 1}, {"replicas": 1})
-    own, dns = api.pods()
-    assert own == "demo-0"
-    assert api.delete(dns) == 200
-    assert api.pods() == [own, dns], "its syncer makes it again"
+    with StatefulSetApi(running, "scaled") as api:
+        found = api.get()
+        assert (found["spec"], found["status"]) == ({"replicas": 1}, {"replicas": 1})
+        own, dns = api.pods()
+        assert own == "demo-0"
+        assert api.delete(dns) == 200
+        assert api.pods() == [own, dns], "its syncer makes it again"
 
-    marked = {"loft.sh/paused": "true", "example.com/other": "kept"}
-    assert api.patch(metadata={"annotations": marked}, spec={"replicas": 0}) == 200
-    assert api.patch(metadata={"resourceVersion": found["metadata"]["resourceVersion"]}) == 409
-    api.until(lambda: api.get()["status"] == {"replicas": 0})
-    assert api.pods() == [dns]
-    assert api.delete(dns) == 200
-    api.until(lambda: not api.pods())
-    assert api.delete(dns) == 404
+        marked = {"loft.sh/paused": "true", "example.com/other": "kept"}
+        assert api.patch(metadata={"annotations": marked}, spec={"replicas": 0}) == 200
+        assert api.patch(metadata={"resourceVersion": found["metadata"]["resourceVersion"]}) == 409
+        api.until(lambda: api.get()["status"] == {"replicas": 0})
+        assert api.pods() == [dns]
+        assert api.delete(dns) == 200
+        api.until(lambda: not api.pods())
+        assert api.delete(dns) == 404
 
-    assert api.patch(metadata={"annotations": {"loft.sh/paused": None}}, spec={"replicas": 1}) == 200
-    assert api.get()["metadata"]["annotations"] == {"example.com/other": "kept"}
-    assert api.pods() == [own, dns]
-    assert api.patch(spec={"replicas": -1}) == 422
+        assert api.patch(metadata={"annotations": {"loft.sh/paused": None}}, spec={"replicas": 1}) == 200
+        assert api.get()["metadata"]["annotations"] == {"example.com/other": "kept"}
+        assert api.pods() == [own, dns]
+        assert api.patch(spec={"replicas": -1}) == 422
     await client.close()
 
 
@@ -244,9 +250,9 @@ async def test_a_pod_that_ends_is_followed_by_the_next_one(running: RunningHost)
     """Ensures that one that is scaled up while its pod ends gets a pod after that, as in Kubernetes."""
     client = running.client()
     await new_vcluster(client, "up-again")
-    api = StatefulSetApi(running, "up-again")
-    assert api.patch(spec={"replicas": 0}) == 200
-    assert api.patch(spec={"replicas": 1}) == 200
+    with StatefulSetApi(running, "up-again") as api:
+        assert api.patch(spec={"replicas": 0}) == 200
+        assert api.patch(spec={"replicas": 1}) == 200
     kubeconfig = await client.kubeconfig("up-again", "demo")
     assert kubeconfig
     async with client.virtual_cluster(kubeconfig) as virtual:
