@@ -16,7 +16,9 @@ from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
@@ -30,19 +32,24 @@ from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
     CAPACITY_ID,
     QUERY_RESERVATIONS,
+    UPDATE_RESIZE,
     Amount,
     AuditInput,
     AuditResult,
     HostCapacity,
     Limits,
+    PlacementDecision,
     Reservation,
     ReservationList,
+    ReserveResult,
+    ResizeInput,
     size_of,
 )
 from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
 from contracts.chart_values import compose_values
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW
+from contracts.errors import ErrorType
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
 from contracts.temporal.worker_versions import build_id_of
@@ -142,6 +149,21 @@ class CapacityAudit(CapacityActivities):
             needs_renewal=await self._is_outdated(),
             next_audit_in=_next_interval(rooms, self._admission.audit),
         )
+
+    @activity.defn(name="capacity.resize")
+    async def resize(self, input: ResizeInput) -> PlacementDecision:
+        """Ask the capacity workflow; a refusal is a decision and not an error."""
+        capacity = self._temporal.get_workflow_handle(CAPACITY_ID)
+        try:
+            result: ReserveResult = await capacity.execute_update(
+                UPDATE_RESIZE, input, result_type=ReserveResult, rpc_timeout=CALL_TIMEOUT
+            )
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            if not isinstance(cause, ApplicationError) or cause.type != ErrorType.REQUEST_REFUSED:
+                raise
+            result = ReserveResult.model_validate(cause.details[0])
+        return result.decisions[0]
 
     async def _survey(self, name: str) -> HostCapacity:
         """Return what the host has, or what the settings say of it if only its own worker can ask it."""

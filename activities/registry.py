@@ -92,6 +92,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.IMPORT: cluster_import,
         **_host_steps(hosts),
     }
+    capacity = CapacityAudit(temporal, hosts, clients.admission)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     installation = clients.installation
     reconcile = ReconcileSweep(
@@ -111,10 +112,11 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         ExpirySweep(temporal).run,
         leavers.look,
         leavers.apply,
-        CapacityAudit(temporal, hosts, clients.admission).audit,
         WakeAdmission(temporal, clients.admission).admit,
         reconcile.survey,
         reconcile.settle,
+        capacity.audit,
+        capacity.resize,
     ]
 
 

@@ -200,6 +200,21 @@ class SimulatedHost:
             "POST", _path(namespace, "releases", name), f"install release {name}", body=body
         )
 
+    async def upgrade_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release without waiting for its pods."""
+        body = {
+            "chart": {"repository": chart.repository, "name": chart.name, "version": chart.version},
+            "values": dict(values),
+            "labels": dict(labels),
+        }
+        await self._http.call("PUT", _path(namespace, "releases", name), f"upgrade release {name}", body=body)
+
+    async def rollout(self, namespace: str, release: str) -> Startup:
+        """Return the progress of the start: a pod here is always of the newest revision."""
+        return await self.startup(namespace, release)
+
     async def stop_release(self, namespace: str, name: str) -> str:  # noqa: ARG002
         """Return "": nothing runs here that could create objects."""
         return ""

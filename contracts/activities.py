@@ -20,6 +20,7 @@ from contracts.capacity.models import (
     HostCapacity,
     PlacementDecision,
     ReservationRequest,
+    ResizeInput,
 )
 from contracts.environment import Environment, Receipt, StepName, System
 from contracts.expiry_sweep import SweepPassInput, SweepResult
@@ -35,12 +36,14 @@ class EnsureInput(Frozen):
 
     `request_id` and `requested_at` are for the mark of its life; the sender may leave them out.
     `is_bootstrapped` is for the import: the worker beside the host has applied the bootstrap manifest.
+    `in_place`: the environment is in use, so the step changes what is there and never replaces it.
     """
 
     environment: Environment
     request_id: str = ""
     requested_at: datetime | None = None
     is_bootstrapped: bool = False
+    in_place: bool = False
 
 
 class RemoveInput(Frozen):
@@ -324,6 +327,11 @@ class CapacityActivities(ABC):
 
         Changes nothing.
         """
+
+    @activity.defn(name="capacity.resize")
+    @abstractmethod
+    async def resize(self, input: ResizeInput) -> PlacementDecision:
+        """Ask the capacity workflow for another size of an open life; a repeat gets the same answer."""
 
 
 class ReconcileActivities(ABC):

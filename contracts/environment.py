@@ -219,6 +219,20 @@ class Drift(Frozen):
     problem: Problem | None = None
 
 
+class TemplateChange(Frozen):
+    """A change of the template that is in progress, with the spec that asks for it.
+
+    `problem` is why it goes back to the template before it; None while it goes forward.
+    """
+
+    id: str
+    template: Template
+    spec: Spec
+    actor: str
+    started_at: datetime
+    problem: Problem | None = None
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -242,6 +256,10 @@ class EnvironmentStatus(Frozen):
     own_sleep_policy: SleepPolicy | None = Field(default=None, description="None: that of its template")
     used_at: datetime | None = Field(default=None, description="when a credential was last fetched")
     drift: tuple[Drift, ...] = ()
+    change: TemplateChange | None = None
+    change_problem: Problem | None = Field(
+        default=None, description="why the last change of its template was rolled back"
+    )
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

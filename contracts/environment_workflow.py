@@ -3,8 +3,10 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from contracts.capacity.models import ReservationRequest
 from contracts.environment import Environment, EnvironmentStatus, Spec
 from contracts.sleep_rules import SleepPolicy
+from contracts.template import Template
 from contracts.types.models import Frozen
 
 TASK_QUEUE = "moorage"
@@ -151,6 +153,19 @@ class TransferInput(LifeInput):
     actor: str
     person: str
     owner: str = ""
+
+
+class ChangeTemplateInput(LifeInput):
+    """A user changes the template of the environment in place.
+
+    `template` has the parameters of `spec` in it, and `request` is what the environment would hold then. The
+    sender has checked the user, the catalogue and the host.
+    """
+
+    actor: str
+    template: Template
+    spec: Spec
+    request: ReservationRequest
 
 
 class DueInput(Frozen):

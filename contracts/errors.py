@@ -79,6 +79,7 @@ class RefusalReason(StrEnum):
     OTHER_LIFE = "other_life"
     LEFT_BEHIND = "left_behind"
     FROZEN = "frozen"
+    NOT_IN_PLACE = "not_in_place"
 
 
 class Refusal(Frozen):

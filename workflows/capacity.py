@@ -8,6 +8,7 @@ again.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -34,6 +35,8 @@ with workflow.unsafe.imports_passed_through():
         ReservationList,
         ReserveInput,
         ReserveResult,
+        ResizedInput,
+        ResizeInput,
         StateInput,
         WakeInput,
     )
@@ -251,6 +254,16 @@ class CapacityWorkflow:
             raise _refused((decision,))
         return ReserveResult(decisions=(decision,))
 
+    @described_update("Give an open life another size at its place")
+    async def resize(self, input: ResizeInput) -> ReserveResult:
+        """Check the limits, and hold the larger of both sizes until the change is settled."""
+        if self._audited_at is None:
+            await workflow.wait_condition(lambda: self._audited_at is not None)
+        decision = admission.resize(self._ledger, input.request, workflow.now())
+        if decision.refusal:
+            raise _refused((decision,))
+        return ReserveResult(decisions=(decision,))
+
     @wake.validator
     def _check_wake(self, input: WakeInput) -> None:
         """Reject the update here when there is no room; this leaves nothing in the history."""
@@ -264,6 +277,21 @@ class CapacityWorkflow:
         """Take CPU and memory of a life back. Does nothing without an argument, as `release`."""
         if input is not None:
             admission.sleep(self._ledger, input.name, input.life, workflow.now())
+
+    @resize.validator
+    def _check_resize(self, input: ResizeInput) -> None:
+        """Reject the update here when there is no room; this leaves nothing in the history."""
+        if self._audited_at is not None:
+            decision = admission.decide_resize(self._ledger, input.request, workflow.now())
+            if decision.refusal:
+                raise _refused((decision,))
+
+    @workflow.signal(description="What a life holds after a change of its template")
+    def resized(self, input: ResizedInput | None = None) -> None:
+        """Set the template and the size of an open life; do nothing if it holds nothing."""
+        held = self._ledger.get(input.name) if input else None
+        if input and held and input.life in held.lives:
+            self._ledger.put(replace(held, template=input.template, size=input.size))
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:

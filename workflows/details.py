@@ -7,6 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from contracts.environment import EnvironmentStatus
     from contracts.expiry import format_utc
+    from contracts.template_change import describe_template
 
 #: Between two columns of the page: two no-break spaces.
 _GAP = "\u00a0\u00a0"
@@ -28,6 +29,9 @@ def render_details(status: EnvironmentStatus) -> str:
         lines += ["", f"**Why it ends**: {status.problem.cause} {status.problem.remedy}"]
     for problem in status.unfinished:
         lines += ["", f"**Not undone yet**: {problem.step}: {problem.cause} {problem.remedy}"]
+    if status.change:
+        direction = "Going back from" if status.change.problem else "Changing to"
+        lines += ["", f"**{direction}** {describe_template(status.change.template)}"]
     if status.access_problem:
         lines += ["", f"**Access not changed yet**: {status.access_problem.cause}"]
     if status.sleep and status.sleep.problem:

@@ -36,6 +36,11 @@ class DriftRepair:
         self._stopped = False
         workflow.set_update_handler(UPDATE_DRIFT, self._note, validator=self._check)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a repair is in progress."""
+        return self._task is not None and not self._task.done()
+
     def _check(self, ask: DriftInput) -> None:
         self._rules.check_life(ask)
         self._rules.check_sleep()

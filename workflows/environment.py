@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         ActorInput,
         Answer,
         AnswerKind,
+        ChangeTemplateInput,
         CollaboratorInput,
         DueInput,
         EnvironmentStart,
@@ -45,6 +46,7 @@ from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
 from workflows.sleep import SleepController
+from workflows.template_change import TemplateChanger
 from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
 from workflows.worker_versions import is_to_move
@@ -68,6 +70,7 @@ class EnvironmentWorkflow:
         self._notifier = Notifier(self._state, start.timeouts)
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
         self._sleep = SleepController(self._state, self._notifier, self._access, start.timeouts)
+        self._changer = TemplateChanger(start, self._state)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         self._drift = DriftRepair(self._saga, self._state, self._access, self._rules)
         status = self._state.status
@@ -117,15 +120,18 @@ class EnvironmentWorkflow:
             await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
             self._record_cancellation()
         # Pending changes go on in the next run. A teardown must not overtake one.
-        for part in (self._drift, self._sleep, self._access):
-            await self._run_shielded(part.stop())
+        for stopped in (self._drift, self._sleep, self._access, self._changer):
+            await self._run_shielded(stopped.stop())
+        self._saga.record_doubt(self._changer.is_in_doubt)
         self._record_cancellation()
         if not self._ending:
             # Nothing is in progress in `ready`, so the next run needs only the record.
             start_next_run(self._start, self._state)
 
     def _is_to_continue_as_new(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested() or self._is_renewal_requested or is_to_move()
+        # After a change of the template, the next run begins with what the environment has then.
+        is_long = workflow.info().is_continue_as_new_suggested()
+        return is_long or self._is_renewal_requested or self._changer.has_changed or is_to_move()
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
@@ -171,7 +177,8 @@ class EnvironmentWorkflow:
         return status
 
     def _is_idle(self) -> bool:
-        return workflow.all_handlers_finished() and not self._notifier.is_busy
+        is_busy = self._notifier.is_busy or self._changer.is_busy
+        return workflow.all_handlers_finished() and not is_busy
 
     def _has_to_end(self) -> bool:
         # Check the reason as well as the exception, because Temporal may deliver a cancellation that arrives
@@ -308,6 +315,22 @@ class EnvironmentWorkflow:
         self._rules.check_life(ask)
         if not self._state.stored_answer():
             self._rules.check_transfer(ask)
+
+    @described_update("Change its template: another size, or a newer version")
+    async def change_template(self, ask: ChangeTemplateInput) -> Answer:
+        """Start to change the template in place, if there is room; callers follow it in the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        update = workflow.current_update_info()
+        return self._answer(*await self._changer.change(ask, update.id if update else ""))
+
+    @change_template.validator
+    def _check_change_template(self, ask: ChangeTemplateInput) -> None:
+        self._rules.check_life(ask)
+        if not self._state.stored_answer():
+            self._rules.check_change()
+            if self._changer.is_busy or self._drift.is_busy:
+                self._rules.refuse_second_change()
 
     @workflow.query(description="What the expiry sweep would have it do")
     def due(self, ask: DueInput) -> Due:

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
         AuditLogEntry,
         Certificate,
         Drift,
+        Environment,
         EnvironmentStatus,
         Outcome,
         OwnerLeft,
@@ -22,16 +23,20 @@ with workflow.unsafe.imports_passed_through():
         Problem,
         Receipt,
         SleepStatus,
+        Spec,
         StepName,
         StepState,
         StepStatus,
         System,
+        TemplateChange,
     )
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.sleep_rules import SleepPolicy
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
+    from contracts.template import Template
+    from contracts.template_change import describe_template
     from contracts.template_parameters import format_parameters
     from contracts.temporal import search_attributes, workflow_memo
     from contracts.types.durations import format_duration
@@ -286,6 +291,45 @@ class EnvironmentState:
             for old in self.status.steps
         )
         self._change(steps=steps)
+
+    def begin_change(self, id: str, actor: str, template: Template, spec: Spec) -> None:
+        """Record that the template is being changed, if there is room."""
+        change = TemplateChange(id=id, template=template, spec=spec, actor=actor, started_at=workflow.now())
+        self._change(change=change, change_problem=None)
+
+    def roll_back_change(self, problem: Problem) -> None:
+        """Record that the change has failed, and that the environment goes back."""
+        change = self.status.change
+        if change is None:
+            return
+        problem = _truncate_problem(problem)
+        self._change(change=change.model_copy(update={"problem": problem}), change_problem=problem)
+        what = f"could not change it to {describe_template(change.template)}"
+        self.add_log_entry(MOORAGE_ACTOR, what, f"{problem.step}: {problem.cause}")
+
+    def end_change(self, after: Environment | None) -> None:
+        """Record the end of the change: `after` it, or None if it was rolled back or stopped."""
+        change = self.status.change
+        if change is None:
+            return
+        if after is None:
+            action = f"went back to {describe_template(self.status.environment.template)}"
+            self._change(change=None)
+            if change.problem:
+                self.add_log_entry(MOORAGE_ACTOR, action)
+            return
+        # Not `after` itself: its people may have changed meanwhile.
+        environment = self.status.environment.model_copy(
+            update={"template": after.template, "spec": after.spec}
+        )
+        self._change(change=None, environment=environment)
+        parameters = truncate(format_parameters(environment.parameters))
+        self.add_log_entry(
+            MOORAGE_ACTOR, f"changed it to {describe_template(environment.template)}", parameters
+        )
+        workflow.upsert_search_attributes(
+            [search_attributes.TEMPLATE.value_set(environment.template.name), *self.expiry_attributes]
+        )
 
     def set_access(self, access: AccessChanges, problem: Problem | None = None) -> None:
         """Record which changes of access are left, and why the last attempt failed, if it did."""

@@ -44,7 +44,7 @@ class Saga:
         self._timeouts = start.timeouts
         self._state = state
         self._steps = steps_of(start.environment)
-        self._executor = StepExecutor(start, self._steps, state, lambda: self._record_doubt(True))
+        self._executor = StepExecutor(start, self._steps, state, lambda: self.record_doubt(True))
         over = (StepState.WAITING, StepState.UNDONE)
         self._started_steps = [step for step in self._steps if state.state_of(step.name) not in over]
         # A late response may still come to the calls that a life had in progress when its run was closed from
@@ -143,12 +143,12 @@ class Saga:
         try:
             receipt = await self._executor.execute_ensure(step)
         except ActivityError as error:
-            self._record_doubt(is_in_doubt(error))
+            self.record_doubt(is_in_doubt(error))
             problem = self._failure(error, step.name, step.system, "ensure")
             self._state.set_step_state(step.name, StepState.FAILED, problem.cause)
             return problem
         metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "ensure"})
-        self._record_doubt(receipt.in_doubt)
+        self.record_doubt(receipt.in_doubt)
         self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         if step.name is StepName.KUBECONFIG:
             self._state.enter_phase(Phase.USABLE)
@@ -160,10 +160,10 @@ class Saga:
         try:
             receipt = await self._executor.execute_ensure(step, environment)
         except ActivityError as error:
-            self._record_doubt(is_in_doubt(error))
+            self.record_doubt(is_in_doubt(error))
             return self._failure(error, step.name, step.system, "ensure")
         metrics.observe(STEP_DURATION, workflow.now() - started_at, {"step": step.name, "action": "ensure"})
-        self._record_doubt(receipt.in_doubt)
+        self.record_doubt(receipt.in_doubt)
         self._state.set_step_state(step.name, StepState.DONE, receipt.name, receipt)
         return None
 
@@ -267,7 +267,8 @@ class Saga:
     def _has_started(self, step: Step) -> bool:
         return self._state.state_of(step.name) is not StepState.WAITING
 
-    def _record_doubt(self, in_doubt: bool) -> None:
+    def record_doubt(self, in_doubt: bool) -> None:
+        """Record that a call may still have an effect, for some time from now, if it is in doubt."""
         if in_doubt:
             self._late_until = workflow.now() + self._timeouts.late_response_window
 

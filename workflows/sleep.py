@@ -46,6 +46,8 @@ WAKE_PRIORITY = Priority(priority_key=1)
 MAX_SPREAD = timedelta(minutes=2)
 #: How long it waits to be woken by its schedule again when there was no room for it.
 INTERVAL_WITHOUT_ROOM = timedelta(minutes=10)
+#: When its policy is looked at again while its template is being changed, which takes minutes.
+INTERVAL_OF_A_CHANGE = timedelta(minutes=5)
 #: The step in problems of sleep and waking.
 STEP = "sleep"
 
@@ -176,6 +178,9 @@ class SleepController:
     def _due(self, policy: SleepPolicy) -> tuple[datetime, SleepReason] | None:
         """Return when the policy puts it to sleep or wakes it, and why; None if it does not."""
         status, now = self._state.status, workflow.now()
+        if status.phase is Phase.READY and status.change:
+            # A change of its template must end first.
+            return now + INTERVAL_OF_A_CHANGE, SleepReason.IDLE
         if status.phase is Phase.READY:
             used_at = status.used_at or status.ready_at or now
             lifetime = status.environment.template.credentials.maximum

@@ -95,10 +95,12 @@ class StepExecutor:
 
         await self._queues.execute(self._environment.people_system, schedule, limit=limit, is_undo=False)
 
-    async def execute_ensure(self, step: Step, environment: Environment | None = None) -> Receipt:
+    async def execute_ensure(
+        self, step: Step, environment: Environment | None = None, *, in_place: bool = False
+    ) -> Receipt:
         """Execute the step's ensure on the task queue of the forward steps.
 
-        `environment` is that of now, if it has changed since its start.
+        `environment` is that of now, if it has changed since its start; `in_place` is as in `EnsureInput`.
         """
         environment = environment or self._environment
         if step.name not in STEPS_WITH_VALUES:
@@ -118,6 +120,7 @@ class StepExecutor:
                         request_id=self._request_id,
                         requested_at=self._life_started_at,
                         is_bootstrapped=is_bootstrapped,
+                        in_place=in_place,
                     ),
                     Receipt,
                     attempt=step.attempt_timeout,

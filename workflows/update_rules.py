@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.environment import MADE_PHASES
+    from contracts.environment import MADE_PHASES, Phase
     from contracts.environment_workflow import (
         CollaboratorAction,
         CollaboratorInput,
@@ -94,6 +94,9 @@ class UpdateRules:
         if self._state.phase not in MADE_PHASES:
             message = f"{self._name} is {self._state.phase}: it can sleep once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
+        if self._state.status.change:
+            message = f"{self._name} is being changed to another template: it can sleep once that is over."
+            raise _refused(RefusalReason.NOT_NOW, message)
 
     def check_collaborator(self, ask: CollaboratorInput) -> None:
         """Raise unless the person can be added or removed now."""
@@ -127,6 +130,24 @@ class UpdateRules:
             message = f"{self._name} was transferred at the same time, and has another owner now."
             raise _refused(RefusalReason.NOT_NOW, message)
         self._require_few_pending()
+
+    def check_change(self) -> None:
+        """Raise unless the template can be changed now."""
+        if self._is_ending():
+            message = f"{self._name} is being torn down: it cannot be changed any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if self._state.phase is not Phase.READY:
+            message = f"{self._name} is {self._state.phase}: it can be changed once it is ready."
+            raise _refused(RefusalReason.NOT_NOW, message)
+        if change := self._state.status.change:
+            what = f"{change.template.name} version {change.template.version}"
+            message = f"{self._name} is being changed to {what} already: ask again when that is over."
+            raise _refused(RefusalReason.NOT_NOW, message)
+
+    def refuse_second_change(self) -> None:
+        """Raise because another change of the template is being decided, or a repair is in progress."""
+        message = f"{self._name} is being changed or repaired already: ask again when that is over."
+        raise _refused(RefusalReason.NOT_NOW, message)
 
     def check_leaver(self) -> None:
         """Raise unless the access of people can end now: before and after that, the next sweep asks again."""

@@ -22,6 +22,7 @@ from activities.parts.host_lookup import (
     require_own_namespace,
     require_own_release,
 )
+from activities.parts.release_change import change_release, release_labels
 from activities.parts.retained_volumes import delete_retained, volumes_of
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
@@ -60,6 +61,9 @@ class VClusterStep(StepActivities):
         environment = input.environment
         host, name = host_of(self._hosts, environment), environment.derived_name
         await require_own_namespace(host, environment)
+        if input.in_place:
+            await change_release(host, environment)
+            return Receipt(name=name, reference=f"{host.name}/{name}")
         release = await _usable_release(host, environment)
         if release is None:
             await _install(host, environment)
@@ -182,7 +186,7 @@ async def _install(host: Host, environment: Environment) -> None:
                 name,
                 chart_of(environment),
                 values,
-                environment.mark.labels,
+                release_labels(environment, values),
             )
         )
     except client.AlreadyExists:

@@ -30,6 +30,11 @@ from clients.transport.write_deadline import current_deadline_check, ensure_befo
 
 _T = TypeVar("_T")
 
+#: Revisions of a release that Helm keeps: each is a Secret with the whole chart.
+MAX_REVISIONS = 5
+#: Helm's status of a revision that was once in force.
+_GOOD_STATUS = frozenset({"deployed", "superseded"})
+
 
 class HelmSdk:
     """Releases of one host through Helm's Go SDK; several hosts may share the charts and the threads."""
@@ -66,6 +71,53 @@ class HelmSdk:
             await self._run(operation, install, cancel=cancelling.cancel)
         finally:
             cancelling.close()
+
+    @measured
+    async def upgrade(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release without waiting for its pods; its former values do not count."""
+        operation = f"upgrade release {name}"
+        loaded = await self._charts.load(self.system, chart)
+        kubeconfig = await self._kubeconfig(operation)
+        cancelling = sdk().HelmContext()
+        is_late = current_deadline_check()
+
+        def upgrade() -> None:
+            ensure_before_deadline(self.system, operation, is_late)
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
+                config.upgrade(
+                    loaded,
+                    name,
+                    dict(values),
+                    context=cancelling,
+                    namespace=namespace,
+                    reset_values=True,
+                    max_history=MAX_REVISIONS,
+                    labels=dict(labels),
+                )
+
+        try:
+            await self._run(operation, upgrade, cancel=cancelling.cancel)
+        finally:
+            cancelling.close()
+
+    @measured
+    async def roll_back(self, namespace: str, name: str) -> None:
+        """Restore the revision that was deployed last, which ends a pending call."""
+        operation, is_late = f"roll back release {name}", current_deadline_check()
+        kubeconfig = await self._kubeconfig(operation)
+
+        def roll_back() -> None:
+            ensure_before_deadline(self.system, operation, is_late)
+            with sdk().Config(namespace=namespace, kubeconfig_content=kubeconfig) as config:
+                history = config.history(name)
+                deployed = [one["revision"] for one in history if one.get("status") in _GOOD_STATUS]
+                if not deployed:
+                    raise NotFound(self.system, operation, "no revision of it was ever deployed")
+                config.rollback(name, version=max(deployed))
+
+        await self._run(operation, roll_back)
 
     @measured
     async def uninstall(self, namespace: str, name: str) -> None:

@@ -232,6 +232,29 @@ class Host(Protocol):
         """
         ...
 
+    async def upgrade_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release to chart and values without waiting for its pods; its volumes stay.
+
+        A call that was interrupted leaves it pending; then the last deployed revision is restored first.
+
+        Raises:
+            NotFound: the release does not exist.
+            Rejected: the chart or its values are invalid, or change what cannot be changed.
+        """
+        ...
+
+    async def rollout(self, namespace: str, release: str) -> Startup:
+        """Return whether all pods of the release are of its newest revision, and ready.
+
+        Pods of an older revision that are not ready are deleted, because they block the newer ones.
+
+        Raises:
+            NotFound: there is no such release.
+        """
+        ...
+
     async def stop_release(self, namespace: str, name: str) -> str:
         """Stop the vCluster and return what still runs of it, in words; "" once nothing does.
 

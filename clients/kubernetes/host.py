@@ -168,6 +168,16 @@ class KubernetesHost:
         """Install the release without waiting for its start."""
         await self._releases.install(namespace, name, self._from_repository(chart), values, labels)
 
+    async def upgrade_release(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release without waiting for its pods."""
+        await self._releases.upgrade(namespace, name, self._from_repository(chart), values, labels)
+
+    async def rollout(self, namespace: str, release: str) -> Startup:
+        """Return whether all pods of the release are of its newest revision, and ready."""
+        return await self._releases.rollout(namespace, release)
+
     async def get_release(self, namespace: str, name: str) -> Release | None:
         """Return the release with the labels set at its install, or None if it does not exist."""
         return await self._releases.get(namespace, name)

@@ -15,6 +15,7 @@ from contracts.capacity.models import (
     Key,
     Limits,
     PlacementDecision,
+    Quotas,
     Reservation,
     ReservationRequest,
 )
@@ -177,6 +178,47 @@ def _room_refusal(
     if capacity and capacity.known and not lacking(capacity.total.without(held), request.size):
         return None
     return _capacity_refusal(ledger, request.model_copy(update={"hosts": (name,)}), current, now)
+
+
+def resize(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+    """Give an open life the size of the request at its place, and record it, if the limits allow it.
+
+    Until the change is settled, the life holds the larger of both sizes.
+    """
+    decision = decide_resize(ledger, request, now)
+    held = ledger.get(request.name)
+    if decision.host and held:
+        ledger.put(replace(held, template=request.template, size=held.size.at_least(request.size)))
+    return decision
+
+
+def decide_resize(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+    """Return whether an open life may have the size of the request at its place. Changes nothing.
+
+    Only what becomes more is checked: the size of a smaller template always fits.
+    """
+    held = ledger.get(request.name)
+    if held is None or request.life not in held.lives:
+        message = f"It is not known yet what {request.name} holds: ask again in a moment."
+        return PlacementDecision(refusal=Refusal(reason=RefusalReason.NOT_KNOWN, message=message))
+    is_growing = held.size.at_least(request.size) != held.size
+    is_other = held.template != request.template
+    quotas = request.quotas
+    checked = Quotas(
+        person=quotas.person if is_growing else Limits(),
+        team=quotas.team if is_growing else Limits(),
+        template_person=quotas.template_person if is_other else Limits(),
+        template_team=quotas.template_team if is_other else Limits(),
+    )
+    at_place = request.model_copy(update={"hosts": (held.host,), "quotas": checked})
+    if refused := _quota_refusal(ledger, at_place, held, now):
+        return refused
+    capacity = ledger.hosts.get(held.host)
+    left = ledger.reserved("host", held.host, without=held)
+    is_known = capacity is not None and capacity.known
+    if is_growing and (not is_known or (capacity and lacking(capacity.total.without(left), request.size))):
+        return _capacity_refusal(ledger, at_place, held, now)
+    return PlacementDecision(host=held.host)
 
 
 def lacking(capacity: Limits, size: Amount) -> list[str]:

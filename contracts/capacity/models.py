@@ -26,6 +26,8 @@ CAPACITY_ID = "capacity"
 SIGNAL_RELEASE = "release"
 SIGNAL_SLEEP = "sleep"
 UPDATE_WAKE = "wake"
+SIGNAL_RESIZED = "resized"
+UPDATE_RESIZE = "resize"
 QUERY_RESERVATIONS = "reservations"
 
 
@@ -42,6 +44,14 @@ class Amount(Frozen):
             environments=self.environments + times * other.environments,
             cpu=self.cpu + times * other.cpu,
             memory=self.memory + times * other.memory,
+        )
+
+    def at_least(self, other: "Amount") -> "Amount":
+        """Return the larger of both in each field."""
+        return Amount(
+            environments=max(self.environments, other.environments),
+            cpu=max(self.cpu, other.cpu),
+            memory=max(self.memory, other.memory),
         )
 
 
@@ -128,11 +138,26 @@ class WakeInput(Frozen):
     request: ReservationRequest
 
 
+class ResizeInput(Frozen):
+    """An open life asks for another size or template at its place."""
+
+    request: ReservationRequest
+
+
 class CapacitySleepInput(Frozen):
     """A life that has fallen asleep gives its CPU and memory back."""
 
     name: str
     life: str
+
+
+class ResizedInput(Frozen):
+    """What an open life holds after a change, whether that has succeeded or was rolled back."""
+
+    name: str
+    life: str
+    template: str
+    size: Amount
 
 
 class ReleaseInput(Frozen):

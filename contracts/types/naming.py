@@ -19,6 +19,8 @@ MARK_PARTS = 3
 
 LABEL_INSTALLATION = "moorage.dev/installation"
 LABEL_NAME = "moorage.dev/name"
+#: On a Helm release: what it was installed or upgraded with, so that a repeat changes nothing.
+LABEL_REVISION = "moorage.dev/revision"
 LABEL_LIFE = "moorage.dev/life"
 #: The annotation that contains the owner mark as text, on resources that can have annotations.
 ANNOTATION_OWNER = "moorage.dev/owner"

@@ -49,7 +49,12 @@ _IN_NAMESPACE = {
     ("DELETE", "pods"): "pod.delete",
 }
 _ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
-_ON_RELEASE = {"GET": "release.get", "POST": "release.install", "DELETE": "release.uninstall"}
+_ON_RELEASE = {
+    "GET": "release.get",
+    "POST": "release.install",
+    "PUT": "release.upgrade",
+    "DELETE": "release.uninstall",
+}
 _OF_RELEASE = {
     "startup": "startup.get",
     "volumes": "volume.list",
@@ -172,6 +177,10 @@ def control_api(
         releases.install(namespace, RELEASE_NAME.validate_python(release), wanted)
         agents.refresh((namespace, release))
 
+    async def upgrade(request: Request) -> Any:
+        namespace, release = _where(request)
+        releases.upgrade(namespace, release, NewRelease.model_validate_json(await request.body()))
+
     async def uninstall(request: Request) -> Any:
         releases.uninstall(*_where(request))
         agents.refresh(_where(request))
@@ -264,6 +273,7 @@ def control_api(
             Route(f"{namespace}/pods/{{name}}", endpoint_of(delete_pod), methods=["DELETE"]),
             Route(release, endpoint_of(get_release)),
             Route(release, endpoint_of(install), methods=["POST"]),
+            Route(release, endpoint_of(upgrade), methods=["PUT"]),
             Route(release, endpoint_of(uninstall), methods=["DELETE"]),
             Route(f"{release}/startup", endpoint_of(startup)),
             Route(f"{release}/volumes", endpoint_of(volumes)),

@@ -69,6 +69,25 @@ class Releases:
         except sqlite3.IntegrityError:
             raise Refused(409, f"cannot reuse a name that is still in use: release {name}") from None
 
+    def upgrade(self, namespace: str, name: str, wanted: NewRelease) -> None:
+        """Change chart, values and labels; its pod starts again, and its volume stays."""
+        self._namespaces.require_writable(namespace)
+        self._find(namespace, name)
+        with self._rows:
+            self._rows.execute(
+                "UPDATE releases SET status = 'deployed', chart_version = ?, labels = ?, chart = ?,"
+                ' "values" = ? WHERE namespace = ? AND name = ?',
+                (
+                    wanted.chart.version,
+                    json.dumps(wanted.labels),
+                    wanted.chart.model_dump_json(),
+                    json.dumps(wanted.values),
+                    namespace,
+                    name,
+                ),
+            )
+            self._statefulsets.restart(namespace, name)
+
     def set_status(self, namespace: str, name: str, status: str) -> None:
         """Set the status that a killed Helm leaves."""
         self._find(namespace, name)

@@ -49,6 +49,14 @@ class StatefulSets:
             (namespace, release, exported_at),
         )
 
+    def restart(self, namespace: str, release: str) -> None:
+        """Replace the pod, as for another template of it; within the transaction of the caller."""
+        self._rows.execute(
+            "UPDATE pods SET started_at = ?, ready_at = ? WHERE namespace = ? AND release = ?"
+            " AND gone_at IS NULL",
+            (time.time(), self._clock.start_time(), namespace, release),
+        )
+
     def delete(self, namespace: str, release: str) -> None:
         """Delete the StatefulSet; its pod ends later, and then all that the syncer has made."""
         if self.pod(namespace, release) is None:

@@ -29,6 +29,7 @@ from starter.api.routes import (
     reconcile,
     sign_in,
     sleep,
+    template_change,
     templates,
 )
 from starter.api.shutdown_response import AnswerOnShutdown
@@ -61,6 +62,7 @@ from starter.environments.requests.service import EnvironmentService, Environmen
 from starter.environments.sleep import EnvironmentSleep
 from starter.environments.teardown.forced_teardown import ForcedTeardown
 from starter.environments.teardown.leftover_search import MarkSearch
+from starter.environments.template_change import TemplateChanges
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
@@ -164,6 +166,7 @@ def create_app(
         events,
         sleep,
         membership,
+        template_change,
         kubeconfig,
         credentials,
         expiry,
@@ -239,6 +242,9 @@ def _add_services(
         placement,
         reservations,
         lambda email: cast("frozenset[str] | None", state.authentication.teams_of(email)),
+    )
+    state.template_changes = TemplateChanges(
+        installation, catalogue, access, reader, state.commands, placement, chart_check
     )
     state.placement = placement
     state.reader = reader

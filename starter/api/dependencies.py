@@ -32,6 +32,7 @@ from starter.environments.requests.preview import RequestPreview
 from starter.environments.requests.service import EnvironmentService
 from starter.environments.sleep import EnvironmentSleep
 from starter.environments.teardown.forced_teardown import ForcedTeardown
+from starter.environments.template_change import TemplateChanges
 from starter.environments.watcher import EnvironmentWatcher
 from starter.expiry.freeze import ExpiryFreeze
 from starter.expiry.leavers import Leavers
@@ -106,5 +107,6 @@ StreamsDep = Annotated[Counter[str], Depends(_from_state("streams"))]
 SweepsDep = Annotated[Sweeps, Depends(_from_state("sweeps"))]
 AuthenticationDep = Annotated[Authentication, Depends(_from_state("authentication"))]
 IssuersDep = Annotated[Reloaded[tuple[Issuer, ...]] | None, Depends(_from_state("issuers"))]
+TemplateChangesDep = Annotated[TemplateChanges, Depends(_from_state("template_changes"))]
 TokensDep = Annotated[Reloaded[Tokens], Depends(_from_state("tokens"))]
 WatcherDep = Annotated[EnvironmentWatcher, Depends(_from_state("watcher"))]

@@ -72,6 +72,26 @@ class EnvironmentRequest(BaseModel):
         )
 
 
+class UpgradeRequest(BaseModel):
+    """Parameters to change with the newer version of the template; those left out stay as they are."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"parameters": {"replicas": 3}}]}
+    )
+
+    parameters: dict[Printable, bool | int | float | Printable] = Field(
+        default_factory=dict, description="of the template, as in a request"
+    )
+
+
+class ResizeRequest(UpgradeRequest):
+    """Another template for an environment in use."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"template": "medium"}]})
+
+    template: Printable = Field(description="one of GET /templates")
+
+
 #: Requests in one check: each takes a millisecond, and the directory is asked for each person.
 MAX_CHECKED = 100
 

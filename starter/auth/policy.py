@@ -41,6 +41,8 @@ class Verb(StrEnum):
     COLLABORATORS = "collaborators"
     TRANSFER = "transfer"
     TAKE = "take"
+    RESIZE = "resize"
+    UPGRADE = "upgrade"
     HISTORY = "history"
 
 
@@ -96,6 +98,9 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.TRANSFER: frozenset({Relation.OWNER, Relation.PLATFORM}),
     # Only while its owner has left; `starter.environments.membership` checks that.
     Verb.TAKE: frozenset({Relation.OWNER, Relation.TEAM_MATE, Relation.PLATFORM}),
+    # It restarts the control plane, as those who may end it may also decide.
+    Verb.RESIZE: _DECIDE,
+    Verb.UPGRADE: _DECIDE,
     Verb.HISTORY: _DECIDE | _USE,
 }
 

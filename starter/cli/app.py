@@ -59,6 +59,12 @@ API_COMMANDS = (
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),
     CommandEntry("cancel", f"{_COMMANDS}.environments:cancel", "Cancel the creation of an environment."),
+    CommandEntry(
+        "resize", f"{_COMMANDS}.template_change:resize", "Change an environment to another template in place."
+    ),
+    CommandEntry(
+        "upgrade", f"{_COMMANDS}.template_change:upgrade", "Change it to the newer version of its template."
+    ),
     CommandEntry("login", f"{_COMMANDS}.sign_in:login", "Sign in to an installation."),
     CommandEntry("logout", f"{_COMMANDS}.sign_in:logout", "Sign out of an installation."),
     CommandEntry("whoami", f"{_COMMANDS}.sign_in:whoami", "Show who you are, and until when."),

@@ -9,7 +9,14 @@ import structlog
 from temporalio.client import Client
 
 from contracts.environment import Phase
-from contracts.environment_workflow import ActorInput, Answer, CollaboratorInput, ExtendInput, TransferInput
+from contracts.environment_workflow import (
+    ActorInput,
+    Answer,
+    ChangeTemplateInput,
+    CollaboratorInput,
+    ExtendInput,
+    TransferInput,
+)
 from contracts.errors import Refusal, RefusalReason
 from contracts.types.naming import workflow_id
 from starter.auth.policy import Principal, Verb
@@ -29,9 +36,11 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.WAKE: EnvironmentWorkflow.wake,
     Verb.COLLABORATORS: EnvironmentWorkflow.change_collaborators,
     Verb.TRANSFER: EnvironmentWorkflow.transfer,
+    Verb.RESIZE: EnvironmentWorkflow.change_template,
+    Verb.UPGRADE: EnvironmentWorkflow.change_template,
 }
 #: The inputs of the updates that callers send.
-UpdateInput = ActorInput | ExtendInput | CollaboratorInput | TransferInput
+UpdateInput = ActorInput | ExtendInput | CollaboratorInput | TransferInput | ChangeTemplateInput
 
 _log = structlog.get_logger(__name__)
 

@@ -112,9 +112,8 @@ class _Known:
     def is_settled(self) -> bool:
         """Whether it was ready, with nothing pending and a worker there, so that it may stay for a moment."""
         view = self.snapshot.view
-        return (
-            view.phase is Phase.READY and view.access is None and self.snapshot.is_at_rest and not self.remark
-        )
+        is_changing = view.access is not None or view.change is not None
+        return view.phase is Phase.READY and not is_changing and self.snapshot.is_at_rest and not self.remark
 
 
 class EnvironmentReader:
@@ -150,7 +149,8 @@ class EnvironmentReader:
     async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
         """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
 
-        While changes of people are pending it is read again, because their callers wait for the end of them.
+        While changes of people or of the template are pending it is read again, because their callers wait
+        for the end of them.
         For views that are shown. A change must be based on `read`.
         """
         known = self._known.get(name)

@@ -162,6 +162,10 @@ class EnvironmentView(LifeSummary):
         default=None, description="the latest end that its template's policy allows, if that is a later one"
     )
     frozen: "FreezeView | None" = Field(default=None, description="set while no environment ends")
+    change: "ChangeView | None" = Field(default=None, description="set while its template is being changed")
+    change_problem: Problem | None = Field(
+        default=None, description="why the last change of its template was rolled back"
+    )
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
         default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
@@ -169,6 +173,17 @@ class EnvironmentView(LifeSummary):
     trace: str = Field(
         default="", description="the id of the trace of its making, or of its undoing once that has started"
     )
+
+
+class ChangeView(Frozen):
+    """A change of the template that is in progress. `going_back`: it failed, and is being rolled back."""
+
+    template: str
+    template_version: int
+    kubernetes: str
+    actor: str
+    started_at: datetime
+    going_back: bool = False
 
 
 class LifeView(LifeSummary):
@@ -309,6 +324,8 @@ def view_of_status(
         parameters=environment.parameters,
         collaborators=environment.collaborators,
         labels=environment.spec.labels,
+        change=_change_view(status),
+        change_problem=status.change_problem,
         access=_access_view(status),
         sleep=SleepView.model_validate(status.sleep.model_dump()) if status.sleep else None,
         sleep_policy=status.sleep_policy,
@@ -357,6 +374,20 @@ def _access_view(status: EnvironmentStatus) -> AccessView | None:
     if not access.is_pending or status.outcome:
         return None
     return AccessView(granting=access.granting, revoking=access.revoking, problem=status.access_problem)
+
+
+def _change_view(status: EnvironmentStatus) -> ChangeView | None:
+    change = status.change
+    if change is None or status.outcome:
+        return None
+    return ChangeView(
+        template=change.template.name,
+        template_version=change.template.version,
+        kubernetes=change.template.kubernetes,
+        actor=change.actor,
+        started_at=change.started_at,
+        going_back=change.problem is not None,
+    )
 
 
 _ACTIVE_STATES = frozenset({StepState.RUNNING, StepState.UNDOING})

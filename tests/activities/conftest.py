@@ -207,9 +207,12 @@ class Bench:
             StepName.IMPORT: ImportStep(rafay, hosts),
         }
 
-    def ensuring(self, step: StepName, environment: Environment, **more: Any) -> Running:
+    def ensuring(
+        self, step: StepName, environment: Environment, *, in_place: bool = False, **more: Any
+    ) -> Running:
         """Ensure, on its way."""
-        return Running(self.steps[step].ensure, EnsureInput(environment=environment), **more)
+        input = EnsureInput(environment=environment, in_place=in_place)
+        return Running(self.steps[step].ensure, input, **more)
 
     def removing(
         self, step: StepName, environment: Environment, *, force: bool = False, **more: Any
@@ -221,9 +224,11 @@ class Bench:
             **more,
         )
 
-    async def ensure(self, step: StepName, environment: Environment, *, attempt: int = 1) -> Receipt:
+    async def ensure(
+        self, step: StepName, environment: Environment, *, in_place: bool = False, attempt: int = 1
+    ) -> Receipt:
         """Do the step."""
-        receipt = await self.ensuring(step, environment, attempt=attempt).result()
+        receipt = await self.ensuring(step, environment, in_place=in_place, attempt=attempt).result()
         assert isinstance(receipt, Receipt)
         return receipt
 

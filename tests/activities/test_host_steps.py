@@ -10,6 +10,7 @@ import pytest
 
 from activities.ownership import NOTHING_THERE
 from activities.parts.forced_deletion import MAX_FORCED_LINES
+from activities.parts.release_change import release_labels
 from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host.models import Chart
@@ -139,7 +140,8 @@ async def test_the_release_gets_the_values_of_the_template_and_the_mark(bench: B
     await bench.make(environment, before=StepName.KUBECONFIG)
     [[_, _, _, version, labels, _, values]] = bench.systems.rows(environment.derived_name)["release"]
     assert version == NEWEST_TESTED
-    assert json.loads(labels) == environment.mark.labels
+    assert json.loads(labels) == release_labels(environment, json.loads(values))
+    assert environment.mark.matches_labels(json.loads(labels))
     assert json.loads(values)["sync"] == {"toHost": {"ingresses": {"enabled": True}}}
     assert json.loads(values)["policies"]["resourceQuota"] == {"enabled": False}
 

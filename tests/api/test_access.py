@@ -26,6 +26,9 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
     # With a request that is none, which is refused to those who may.
     Verb.CREDENTIAL: ("POST", "/credential", {422}),
+    # With a template that is none, and with none that is newer.
+    Verb.RESIZE: ("POST", "/resize", {422}),
+    Verb.UPGRADE: ("POST", "/upgrade", {200}),
     Verb.SLEEP: ("POST", "/sleep", {202}),
     Verb.WAKE: ("POST", "/wake", {202}),
     # In `ready` these two are refused to those who may, which leaves the environment for the next one.
@@ -38,6 +41,7 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
 
 PAST = "2020-01-01T00:00:00Z"
 BODIES: dict[Verb, dict[str, object]] = {
+    Verb.RESIZE: {"template": "none"},
     Verb.CREDENTIAL: {"request": "none"},
     Verb.EXTEND: {"until": PAST},
     Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},

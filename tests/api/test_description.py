@@ -25,6 +25,8 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments"),
         ("GET", "/environments"),
         ("POST", "/requests/check"),
+        ("POST", "/environments/{name}/resize"),
+        ("POST", "/environments/{name}/upgrade"),
         ("GET", "/environments/{name}"),
         ("GET", "/environments/{name}/events"),
         ("GET", "/environments/{name}/kubeconfig"),

@@ -1,8 +1,8 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
-Hypothesis makes the sequences. Two environments are asked for, put to sleep, woken, deleted, cancelled,
-extended, transferred and swept, while their people come and go, faults come and go and the worker is killed;
-after each step the systems' own databases are looked at.
+Hypothesis makes the sequences. Two environments are asked for, resized, put to sleep, woken, deleted,
+cancelled, extended, transferred and swept, while their people come and go, faults come and go and the worker
+is killed; after each step the systems' own databases are looked at.
 """
 
 import asyncio
@@ -61,6 +61,7 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     folder = tmp_path_factory.mktemp("machine")
     (templates := folder / "templates").mkdir()
     (templates / "small.yaml").write_text(BRIEF)
+    (templates / "larger.yaml").write_text(BRIEF.replace('cpu: "1"', 'cpu: "2"'))
     settings = {
         "MOORAGE_TEMPLATES": str(templates),
         "MOORAGE_SWEEP__INTERVAL": "6h",
@@ -143,6 +144,13 @@ class Machine(RuleBasedStateMachine):
         answer = self.call("POST", f"/environments/{self.names[name]}/{what}")
         assert answer.status_code in (202, 404, 409, 503), answer.text
         self.busy = True
+
+    @rule(name=NAMES, template=st.sampled_from(("small", "larger")))
+    def resize(self, name: str, template: str) -> None:
+        path = f"/environments/{self.names[name]}/resize"
+        answer = self.call("POST", path, json={"template": template})
+        self.busy = True
+        assert answer.status_code in (200, 202, 404, 409, 503), answer.text
 
     @rule(name=NAMES, method=st.sampled_from(("PUT", "DELETE")), person=PEOPLE)
     def change_people(self, name: str, method: str, person: str) -> None:

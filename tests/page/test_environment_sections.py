@@ -9,7 +9,7 @@ import pytest
 from contracts.environment import Phase, Problem
 from contracts.sleep_rules import SleepReason
 from starter.auth.policy import Principal, Role
-from starter.environments.schemas import EnvironmentView, SleepView
+from starter.environments.schemas import ChangeView, EnvironmentView, SleepView
 from starter.page import environment_sections, rendering
 from starter.page.environment_parts import parts_of, version_of
 from starter.page.environment_sections import SharedSections, choices_of
@@ -141,3 +141,17 @@ def test_extensions_end_with_the_latest_that_the_policy_allows() -> None:
     offered = choices_of(one, principal("bob", "blue"))["extensions"]
     assert [by for _, by in offered] == [timedelta(hours=8), timedelta(hours=24), timedelta(hours=30)]
     assert choices_of(view(), principal("bob", "blue"))["extensions"] == []
+
+
+def test_an_upgrade_is_offered_to_those_who_decide() -> None:
+    """Ensures that it is offered while there is a newer version, and no change is in progress."""
+    shared, newer = SharedSections(LINKS), view(template_version=1, template_newer=2)
+    assert "Upgrade to version 2" in sections(shared.message(newer, principal("carol", "blue"), BASE))["side"]
+    guest = sections(shared.message(newer, principal("dave", "green"), BASE))
+    assert "Upgrade to" not in guest["side"]
+    changing = ChangeView(
+        template="small", template_version=2, kubernetes="v1.36.0", actor="bob@example.com", started_at=NOW
+    )
+    for other in (view(template_version=1), newer.model_copy(update={"change": changing})):
+        message = SharedSections(LINKS).message(other, principal("bob", "blue"), BASE)
+        assert "Upgrade to" not in sections(message)["side"]

@@ -8,22 +8,29 @@ record over it.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from contracts.capacity.models import CAPACITY_ID, CapacityStart
+from contracts.capacity.models import (
+    CAPACITY_ID,
+    Amount,
+    CapacityStart,
+    PlacementDecision,
+    ReservationRequest,
+)
 from contracts.environment import Phase, StepName, System
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
     AnswerKind,
+    ChangeTemplateInput,
     CollaboratorAction,
     CollaboratorInput,
     EnvironmentStart,
@@ -32,7 +39,7 @@ from contracts.environment_workflow import (
     SleepChangeInput,
     TransferInput,
 )
-from contracts.errors import ErrorType
+from contracts.errors import ErrorType, Refusal, RefusalReason
 from contracts.host_requests import HOST_REQUEST_ID, HostRequest, HostRequestKind
 from contracts.leaver_rules import (
     ApplyInput,
@@ -704,6 +711,86 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
     return lives_by(name, ttl, extension={"times": 3, "total": "3d"}, **policy)
 
 
+MEDIUM = a_start("a").environment.template.model_copy(update={"name": "medium", "version": 2})
+
+
+async def _begin_change(bench: Bench, name: str) -> Life:
+    """Make an environment ready, and ask for another template."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    environment = life.start.environment
+    request = ReservationRequest(
+        name=name,
+        life=LIFE,
+        owner=environment.owner,
+        team="blue",
+        template="medium",
+        size=Amount(environments=1, cpu=1000, memory=1),
+        hosts=("one",),
+        ends_at=datetime.now(UTC),
+    )
+    spec = environment.spec.model_copy(update={"template": "medium"})
+    ask = ChangeTemplateInput(
+        life=LIFE, actor="alice@example.com", template=MEDIUM, spec=spec, request=request
+    )
+    update: Any = EnvironmentWorkflow.change_template
+    await life.handle.execute_update(update, ask)
+    return life
+
+
+async def _template_changed(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+    """The run that ends with the change."""
+    life = await _begin_change(bench, name)
+    first = (await life.handle.describe()).raw_description.workflow_execution_info.first_run_id
+
+    async def goes_on() -> bool:
+        return (await life.handle.describe()).run_id != first
+
+    await until(goes_on, "the next run began")
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    await life.handle.result()
+    return bench.client.get_workflow_handle(life.handle.id, run_id=first)
+
+
+def _template_rolled_back(outcome: Outcome) -> LifePath:
+    async def path(bench: Bench, name: str) -> Life:
+        bench.script.of_template = {"medium": outcome}
+        life = await _begin_change(bench, name)
+
+        async def is_over() -> bool:
+            return (await life.status()).change is None
+
+        await until(is_over, "it went back")
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
+async def _template_refused(bench: Bench, name: str) -> Life:
+    """There is no room for the other template."""
+    refusal = Refusal(reason=RefusalReason.NO_ROOM, message="no room")
+    bench.script.decision = PlacementDecision(refusal=refusal)
+    with suppress(WorkflowUpdateFailedError):
+        await _begin_change(bench, name)
+    handle = bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, f"environment/{name}")
+    await handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return Life(a_start(name), bench.script, handle, Answer(kind=AnswerKind.ACCEPTED, message="", life=LIFE))
+
+
+async def _template_ends(bench: Bench, name: str) -> Life:
+    """It is deleted in the middle of a change."""
+    bench.script.of_template = {"medium": waits}
+    life = await _begin_change(bench, name)
+
+    async def waits_there() -> bool:
+        return ("vcluster", "medium") in bench.script.in_place
+
+    await until(waits_there, "the change waits")
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
 PATHS: dict[str, LifePath] = {
     "deleted-with-capacity": _with_place,
     "extended": _extended,
@@ -745,6 +832,11 @@ PATHS: dict[str, LifePath] = {
     "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
     "expired-in-its-turn": _expired_in_its_turn,
+    "template-changed": _template_changed,
+    "template-rolled-back": _template_rolled_back(fails_for_good()),
+    "template-in-doubt": _template_rolled_back(fails(10_000, in_doubt=True)),
+    "template-refused": _template_refused,
+    "template-ends": _template_ends,
     "deleted": _deleted,
     "without-identity-provider": _without_identity_provider,
     "cancelled-in-temporal-when-ready": _cancelled_in_temporal_when_ready,

@@ -54,6 +54,12 @@ WAKING: dict[str, Call] = {
     "started": (Part.HOST, "startup.get"),
     "answering": (Part.HOST, "virtual.readyz"),
 }
+#: The calls with which the template of an environment is changed.
+REPLACING: dict[str, Call] = {
+    "namespace": (Part.HOST, "namespace.apply"),
+    "vcluster": (Part.HOST, "release.upgrade"),
+    "kubeconfig": (Part.HOST, "virtual.readyz"),
+}
 #: The call with which a step asks whether what it waits for has come.
 WAITING: dict[str, Call] = {
     "vcluster": (Part.HOST, "startup.get"),

@@ -88,6 +88,10 @@ class Nodes:
         return self.nodes
 
 
+#: Activities that are scripted elsewhere, and real here.
+_REAL = ("capacity.wake", "capacity.resize")
+
+
 @dataclass
 class CapacityBench:
     """Asks for places and environments as the API does."""
@@ -108,8 +112,8 @@ class CapacityBench:
         """A worker, of a version if one is named; leaving it stops it."""
         capacity = CapacityAudit(self.client, self.hosts, self.admission)  # type: ignore[arg-type]
         admission = WakeAdmission(self.client, self.admission)
-        scripted = [each for each in self.script.activities() if name_of(each) != "capacity.wake"]
-        activities: list[Callable[..., Any]] = [*scripted, capacity.audit, admission.admit]
+        scripted = [each for each in self.script.activities() if name_of(each) not in _REAL]
+        activities: list[Callable[..., Any]] = [*scripted, capacity.audit, capacity.resize, admission.admit]
         edge = [_EdgeOfAudits()]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker

@@ -38,7 +38,7 @@ from contracts.activities import (
     SealedBootstrap,
     SleepInput,
 )
-from contracts.capacity.models import PlacementDecision, ReservationRequest
+from contracts.capacity.models import PlacementDecision, ReservationRequest, ResizeInput
 from contracts.environment import Environment, Receipt, StepName, System
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.host_requests import HostAnswer, HostRequest
@@ -80,6 +80,9 @@ class Script:
     #: Which systems have task queues by the settings of the workers, and in which queues each activity ran.
     own_queues: tuple[System, ...] = ()
     queues: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    #: The template of each ensure in place, and what a template's vCluster does instead of becoming ready.
+    in_place: list[tuple[str, str]] = field(default_factory=list)
+    of_template: dict[str, Outcome] = field(default_factory=dict)
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -91,6 +94,7 @@ class Script:
             self._sleep("sleep.pause", is_asleep=True),
             self._sleep("sleep.resume", is_asleep=False),
             self._wake_admission(),
+            self._resize_admission(),
             self._access("access.group", self.members, lambda environment: environment.people_system),
             self._access("access.virtual-cluster", self.inside, lambda _: System.HOST_CLUSTER),
             *self._bootstrap(),
@@ -223,12 +227,25 @@ class Script:
 
         return admit
 
+    def _resize_admission(self) -> Callable[..., Any]:
+        @activity.defn(name="capacity.resize")
+        async def resize(input: ResizeInput) -> PlacementDecision:
+            await self._play("capacity.resize", lambda: None)
+            return self.decision
+
+        return resize
+
     def _ensure(self, step: StepName) -> Callable[..., Any]:
         @activity.defn(name=f"{step}.ensure")
         async def ensure(input: EnsureInput) -> Receipt:
             # The kubeconfig has nothing to undo in any system.
             effect = (lambda: None) if step is StepName.KUBECONFIG else (lambda: self.world.add(step))
+            template = input.environment.template.name
+            if input.in_place:
+                self.in_place.append((step, template))
             await self._play_in(input.environment, _SYSTEMS[step], f"{step}.ensure", effect)
+            if step is StepName.VCLUSTER and template in self.of_template:
+                await self.of_template[template]()
             return Receipt(
                 name=self.says or input.environment.derived_name, in_doubt=activity.info().attempt > 1
             )

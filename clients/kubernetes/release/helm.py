@@ -22,6 +22,25 @@ class Helm(Protocol):
         """
         ...
 
+    async def upgrade(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release without waiting for its pods; when cancelled, as `install`.
+
+        Raises:
+            NotFound: there is no release with this name.
+            Rejected: the chart is not available, or does not accept the values.
+        """
+        ...
+
+    async def roll_back(self, namespace: str, name: str) -> None:
+        """Restore the revision that was deployed last, without waiting for its pods.
+
+        Raises:
+            NotFound: there is no such revision.
+        """
+        ...
+
     async def uninstall(self, namespace: str, name: str) -> None:
         """Uninstall the release without waiting for the end of its pods; raise NotFound without one."""
         ...

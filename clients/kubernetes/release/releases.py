@@ -6,6 +6,7 @@ second.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from clients.errors import Denied, NotFound, Rejected
@@ -15,6 +16,7 @@ from clients.kubernetes.api.kinds import CLAIM, DEPLOYMENT, EVENT, POD, SECRET, 
 from clients.kubernetes.namespace import inventory
 from clients.kubernetes.namespace.namespaces import Namespaces
 from clients.kubernetes.release.helm import Helm
+from clients.kubernetes.release.rollout_status import blocking_pods, waiting_for_rollout
 from clients.kubernetes.release.startup_status import Observation, startup_of
 
 #: Labels that Helm itself sets on a release record; all others were set at the install.
@@ -50,6 +52,38 @@ class Releases:
         except Denied as error:
             await self._api.require_started(error.operation)
             raise
+
+    async def upgrade(
+        self, namespace: str, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str]
+    ) -> None:
+        """Upgrade the release; of one that is pending, restore the last deployed revision first."""
+        release = await self.get(namespace, name)
+        if release is None:
+            raise NotFound(self._api.system, f"upgrade release {name}", "there is no such release")
+        try:
+            if release.status is ReleaseStatus.PENDING:
+                await self._helm.roll_back(namespace, name)
+            await self._helm.upgrade(namespace, name, chart, values, labels)
+        except Denied as error:
+            await self._api.require_started(error.operation)
+            raise
+
+    async def rollout(self, namespace: str, release: str) -> Startup:
+        """Return whether all pods are of the newest revision and ready; delete old ones that are not."""
+        operation = f"read the rollout of release {release}"
+        selector = f"app in (vcluster,vcluster-etcd),release={release}"
+        kinds = (STATEFUL_SET, DEPLOYMENT, POD)
+        sets, deployments, pods = await asyncio.gather(
+            *(self._api.list(kind.path(namespace), operation, labels=selector) for kind in kinds)
+        )
+        if waiting_for := waiting_for_rollout([*sets, *deployments]):
+            for pod in blocking_pods(sets, pods):
+                with suppress(NotFound):
+                    await self._api.call("DELETE", POD.path(namespace, pod), operation)
+            startup = await self.startup(namespace, release)
+            waiting_for = startup.waiting_for if not startup.ready else waiting_for
+            return Startup(ready=False, waiting_for=waiting_for, failed=startup.failed)
+        return await self.startup(namespace, release)
 
     async def stop(self, namespace: str, name: str) -> str:
         """Scale the vCluster to zero and return which pods still run; "" once none does."""

@@ -138,6 +138,17 @@ class SleepPolicy(View, frozen=True, kw_only=True):
     schedule: str | None = None
 
 
+class ChangeView(View, frozen=True, kw_only=True):
+    """A change of the template that is in progress."""
+
+    template: str
+    template_version: int
+    kubernetes: str
+    actor: str
+    started_at: datetime
+    going_back: bool = False
+
+
 class LifeSummary(View, frozen=True, kw_only=True):
     """Which environment, in which life, and the phase of that life."""
 
@@ -181,6 +192,8 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     audit_log: tuple[AuditLogEntry, ...] = ()
     extendable_until: datetime | None = None
     frozen: FreezeView | None = None
+    change: ChangeView | None = None
+    change_problem: ProblemView | None = None
     remark: str = ""
     unwell: Unwell | None = None
     trace: str = ""

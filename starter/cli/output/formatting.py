@@ -188,6 +188,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("sleeps", "" if view.ended else _sleep_policy(view.sleep_policy)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
+        ("change", "" if planned else _change(view)),
         ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
         ("labels", format_labels(view.labels)),
         ("changing", _access_changes(view.access)),
@@ -215,6 +216,16 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
     if view.certificate:
         print_line()
         print_certificate(view.certificate)
+
+
+def _change(view: EnvironmentView) -> str:
+    """Format the change of its template that is in progress, or why the last one was rolled back."""
+    change, problem = view.change, view.change_problem
+    if change is None:
+        return f"the last one was rolled back: {problem.step}: {problem.cause}" if problem else ""
+    if change.going_back and problem:
+        return f"going back to version {view.template_version}: {problem.step}: {problem.cause}"
+    return f"to {change.template} version {change.template_version}, by {change.actor}"
 
 
 def _offer(view: EnvironmentView) -> str:

@@ -21,6 +21,7 @@ from starter.api.dependencies import (
     KubeconfigDep,
     MembershipDep,
     SleepDep,
+    TemplateChangesDep,
 )
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.api.routes.credentials import require_few_credentials
@@ -29,6 +30,7 @@ from starter.api.routes.kubeconfig import MEDIA_TYPE
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.schemas import Done, EnvironmentView
+from starter.environments.template_change import RequestedChange
 from starter.page.environment_parts import parts_of, version_of
 from starter.page.environment_sections import choices_of
 from starter.page.errors import problem_of
@@ -52,6 +54,7 @@ _NOTES = {
     "added": "The person can use it as soon as all systems know.",
     "removed": "The person's access is being taken away.",
     "given": "It has another owner now.",
+    "changed": "Its template is being changed.",
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
 }
@@ -180,6 +183,13 @@ async def wake(form: FormDep, sleep: SleepDep) -> Response:
     """Start it again, if there is room."""
     change = sleep.wake(form.name, form.caller, form.key, form.life)
     return await form.answer(change, lambda _: form.back("waking"))
+
+
+@router.post("/upgrade")
+async def upgrade(form: FormDep, changes: TemplateChangesDep) -> Response:
+    """Change it to the newer version of its template."""
+    change = changes.change(Verb.UPGRADE, form.name, RequestedChange(), form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("changed"))
 
 
 @router.post("/people")

@@ -1,0 +1,124 @@
+"""The commands that change the template of an environment in place: resize and upgrade."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from starter.cli.client.paths import environment_path
+from starter.cli.client.views import EnvironmentView, to_json
+from starter.cli.command_context import api_session
+from starter.cli.completion import complete_template
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import Done, follow_until, is_over
+from starter.cli.options import (
+    dry_run_option,
+    environment_argument,
+    examples,
+    no_wait_option,
+    output_option,
+    parse_settings,
+    set_option,
+)
+from starter.cli.output.formatting import print_note
+from starter.cli.output.terminal_text import print_json, print_line
+
+
+@click.command(
+    epilog=examples(
+        "moorage resize demo --template medium",
+        "moorage resize demo --template medium --dry-run",
+    )
+)
+@environment_argument
+@click.option(
+    "--template", required=True, shell_complete=complete_template, help="The template that it gets."
+)
+@set_option
+@dry_run_option
+@no_wait_option
+@output_option()
+@click.pass_context
+def resize(
+    ctx: click.Context,
+    name: str,
+    template: str,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    no_wait: bool,
+    output: Output,
+) -> None:
+    """Change an environment to another template in place, and keep what is in it.
+
+    Its control plane restarts. If it does not become ready in its time, it goes back to the template of
+    before, and the command fails with the reason.
+    """
+    body = {"template": template, "parameters": parse_settings(settings)}
+    _change(ctx, name, "resize", body, dry_run=dry_run, no_wait=no_wait, output=output)
+
+
+@click.command(epilog=examples("moorage upgrade demo", "moorage upgrade demo --set replicas=3"))
+@environment_argument
+@set_option
+@dry_run_option
+@no_wait_option
+@output_option()
+@click.pass_context
+def upgrade(
+    ctx: click.Context, name: str, settings: tuple[str, ...], dry_run: bool, no_wait: bool, output: Output
+) -> None:
+    """Change an environment to the newer version of its template, and keep what is in it.
+
+    The version of the chart, that of Kubernetes, and the policies become those of the catalogue. As `moorage
+    resize`, it goes back if it does not become ready in its time.
+    """
+    body = {"parameters": parse_settings(settings)}
+    _change(ctx, name, "upgrade", body, dry_run=dry_run, no_wait=no_wait, output=output)
+
+
+def _change(
+    ctx: click.Context,
+    name: str,
+    verb: str,
+    body: Mapping[str, Any],
+    *,
+    dry_run: bool,
+    no_wait: bool,
+    output: Output,
+) -> None:
+    with api_session(ctx, output) as api:
+        before = api.environment(name)
+        # Use one key for all attempts, because a repeat of a lost call must not start a second change.
+        key, query = secrets.token_hex(16), {"life": before.life or None, "dry_run": dry_run}
+        done = api.call("POST", f"{environment_path(name)}/{verb}", query=query, body=body, key=key)
+        if dry_run or no_wait or done["kind"] != "accepted":
+            if output is Output.JSON:
+                print_json(done)
+            else:
+                print_line(done["message"])
+            return
+        if output is Output.TABLE:
+            print_note(done["message"])
+        view = follow_until(api, name, done["life"], _is_changed(before), output)
+        if output is Output.JSON:
+            print_json(to_json(view))
+        if is_over(view) or view.outcome:
+            raise CliError(Code.FAILED, f"{name} is being torn down: the change was stopped")
+        if view.change_problem:
+            problem = view.change_problem
+            message = f"{name} could not be changed, and is as before. {problem.step}: {problem.cause}"
+            raise CliError(Code.FAILED, message, next_steps=[problem.remedy] if problem.remedy else [])
+        if output is Output.TABLE:
+            print_line(f"{name} has {view.template} version {view.template_version}.")
+
+
+def _is_changed(before: EnvironmentView) -> Done:
+    """Return a check that the change is over; `before` is the state before it."""
+
+    def is_changed(view: EnvironmentView) -> bool:
+        # The first view can still be the state before the change; its start has an entry in the trail.
+        has_started = view.audit_log[-1:] != before.audit_log[-1:]
+        return view.outcome is not None or (has_started and view.change is None)
+
+    return is_changed

@@ -1,0 +1,194 @@
+"""Changes the template of an environment that is ready: another size, or a newer version.
+
+The steps that hold the template ensure it with the new values. If one of them does not succeed in its time,
+the same steps ensure the template of before again, until they succeed. People keep their access meanwhile.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import CapacityActivities
+    from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput, size_of
+    from contracts.chart_values import compose_values
+    from contracts.environment import Environment, Phase, Problem, StepName, StepState
+    from contracts.environment_workflow import (
+        AnswerKind,
+        ChangeTemplateInput,
+        EnvironmentStart,
+        undo_queue,
+    )
+    from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.template_change import describe_template
+
+from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
+from workflows.environment_state import EnvironmentState
+from workflows.step_executor import StepExecutor
+from workflows.steps import Step, steps_of
+
+#: The steps that hold what a template says, in their order.
+_STEPS = (StepName.NAMESPACE, StepName.VCLUSTER, StepName.KUBECONFIG)
+#: Limit of the request for room: the caller waits for the answer.
+ADMISSION_TIMEOUT = timedelta(seconds=8)
+_FIRST_RETRY = timedelta(milliseconds=300)
+
+
+class TemplateChanger:
+    """The change of the template of one environment that is in progress."""
+
+    def __init__(self, start: EnvironmentStart, state: EnvironmentState) -> None:
+        self._start = start
+        self._state = state
+        self._task: asyncio.Task[None] | None = None
+        self._is_asking = False
+        self._has_doubt = False
+        #: Whether the environment has another template than at the start of this run.
+        self.has_changed = False
+        #: Whether a call of a change that was stopped may still have an effect.
+        self.is_in_doubt = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a change is in progress, from the request for room on."""
+        return self._is_asking or (self._task is not None and not self._task.done())
+
+    async def change(self, ask: ChangeTemplateInput, id: str) -> tuple[AnswerKind, str]:
+        """Ask for room, and start the change; return the answer.
+
+        Raises:
+            ApplicationError: There is no room; the details are a `Refusal`.
+        """
+        before = self._state.status.environment
+        what = describe_template(ask.template)
+        if (before.template, before.spec) == (ask.template, ask.spec):
+            return AnswerKind.NOTHING_TO_DO, f"{before.name} has {what} already."
+        self._is_asking = True
+        # From now on, sleep and repairs are refused.
+        self._state.begin_change(id, ask.actor, ask.template, ask.spec)
+        try:
+            if refusal := await self._ask_for_room(ask):
+                raise ApplicationError(
+                    refusal.message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True
+                )
+            if self._state.phase is not Phase.READY:
+                # It was put to sleep, or is being torn down, since the change was asked for.
+                await self._settle(before)
+                raise _not_ready(before.name, self._state.phase)
+            self._state.add_log_entry(ask.actor, f"asked to change it to {what}")
+            self._task = asyncio.create_task(self._run(before, ask))
+        finally:
+            self._is_asking = False
+            if self._task is None or self._task.done():
+                self._state.end_change(None)
+        return AnswerKind.ACCEPTED, f"{before.name} is being changed to {what}."
+
+    async def stop(self) -> None:
+        """Stop the change, because the environment ends; return when no call is in progress."""
+        await workflow.wait_condition(lambda: not self._is_asking)
+        if self._task is None or self._task.done():
+            return
+        self.is_in_doubt = True
+        self._task.cancel()
+        task = self._task
+        await workflow.wait_condition(task.done)
+        self._state.end_change(None)
+
+    async def _ask_for_room(self, ask: ChangeTemplateInput) -> Refusal | None:
+        try:
+            decision = require_genuine(
+                await workflow.execute_activity_method(
+                    CapacityActivities.resize,
+                    ResizeInput(request=ask.request),
+                    task_queue=undo_queue(workflow.info().task_queue),
+                    start_to_close_timeout=ADMISSION_TIMEOUT,
+                    schedule_to_close_timeout=ADMISSION_TIMEOUT,
+                    retry_policy=RetryPolicy(initial_interval=_FIRST_RETRY),
+                    summary="room for another size",
+                )
+            )
+        except ActivityError:
+            # It may have been given, so settle what the environment has.
+            await self._settle(self._state.status.environment)
+            message = f"Whether there is room for {ask.request.name} is not known now: ask again."
+            return Refusal(reason=RefusalReason.NOT_KNOWN, message=message)
+        return decision.refusal
+
+    async def _run(self, before: Environment, ask: ChangeTemplateInput) -> None:
+        after = before.model_copy(update={"template": ask.template, "spec": ask.spec})
+        problem, in_doubt = await self._ensure(after)
+        if problem is None:
+            await self._settle(after)
+            self._state.end_change(after)
+            self.has_changed = True
+            return
+        self._state.roll_back_change(problem)
+        await self._restore(before)
+        if in_doubt:
+            # A late call of the change may have come after the first of these.
+            await workflow.sleep(
+                self._start.timeouts.late_response_window, summary="late answers of the change"
+            )
+            await self._restore(before)
+        await self._settle(before)
+        self._state.end_change(None)
+
+    async def _restore(self, before: Environment) -> None:
+        """Ensure the template of before, until that succeeds."""
+        pause = self._start.timeouts.first_pause
+        while True:
+            problem, _ = await self._ensure(before)
+            if problem is None:
+                return
+            await workflow.sleep(pause, summary="pause before the next rollback")
+            pause = min(2 * pause, self._start.timeouts.longest_pause)
+
+    async def _ensure(self, environment: Environment) -> tuple[Problem | None, bool]:
+        """Ensure the template of this environment; return the problem, and whether a call is in doubt."""
+        steps = steps_of(environment)
+        start = self._start.model_copy(update={"environment": environment})
+        executor = StepExecutor(start, steps, self._state, self._record_doubt)
+        for step in steps:
+            if step.name in _STEPS and (problem := await self._ensure_step(executor, step)):
+                return problem[0], problem[1] or self._has_doubt
+        return None, False
+
+    def _record_doubt(self) -> None:
+        self._has_doubt = True
+
+    async def _ensure_step(self, executor: StepExecutor, step: Step) -> tuple[Problem, bool] | None:
+        self._state.set_step_state(step.name, StepState.RUNNING)
+        try:
+            receipt = await executor.execute_ensure(step, in_place=True)
+        except ActivityError as error:
+            if isinstance(error.cause, CancelledError):
+                self._state.set_step_state(step.name, StepState.DONE)
+                raise asyncio.CancelledError from None
+            problem = problem_of(error, step.name, step.system)
+            # What was there before is still there, so the step stays one that has to be undone.
+            self._state.set_step_state(step.name, StepState.DONE, problem.cause)
+            return problem, is_in_doubt(error)
+        self._state.set_step_state(step.name, StepState.DONE, receipt=receipt)
+        return None
+
+    async def _settle(self, environment: Environment) -> None:
+        """Tell the capacity workflow what the environment holds now."""
+        settled = ResizedInput(
+            name=environment.name,
+            life=environment.mark.life,
+            template=environment.template.name,
+            size=size_of(environment.template.size, compose_values(environment)),
+        )
+        # Without that workflow there is nothing to correct: a new one reads what every environment has.
+        with suppress(FailureError):
+            await workflow.get_external_workflow_handle(CAPACITY_ID).signal(SIGNAL_RESIZED, settled)
+
+
+def _not_ready(name: str, phase: Phase) -> ApplicationError:
+    message = f"{name} is {phase}: it can be changed once it is ready."
+    refusal = Refusal(reason=RefusalReason.NOT_NOW, message=message)
+    return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
