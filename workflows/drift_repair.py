@@ -109,7 +109,10 @@ class DriftRepair:
     def _take_back(self, environment: Environment) -> None:
         """Revoke the access of people who were removed while a step gave it to them."""
         access = self._state.status.access
-        removed = set(environment.people) - set(self._state.status.environment.people)
+        status = self._state.status
+        removed = set(environment.people) - set(status.environment.people)
+        if status.owner_left:
+            removed.add(status.environment.owner)
         for person in sorted(removed):
             access = access.revoke(person)
         if removed:

@@ -30,6 +30,7 @@ from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.leavers import People, sweep_leavers
+from tests.support.reconcile import lose_workflow
 from tests.support.secret_scan import BRIEF
 from tests.support.stack import TIMEOUT, hurried, unique
 from tests.support.stand_ins import set_faults
@@ -51,6 +52,8 @@ LEAVERS = st.sampled_from(("alice@example.com", "bob@example.com", "carol@exampl
 MAX_WAIT = 120.0
 #: At an environment of which a worker has to say how it stands.
 LOOKS = 20
+#: Workflows that are terminated in a sequence.
+MAX_LOST = 2
 
 _T = TypeVar("_T")
 
@@ -69,6 +72,7 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
         "MOORAGE_SWEEP__LEAVERS_SECOND_LOOK": "1s",
         # One of three people is more than the brake lets leave.
         "MOORAGE_SWEEP__LEAVERS_LIMIT_PERCENT": "100",
+        "MOORAGE_RECONCILE__GRACE": "1s",
     }
     async with Stack(folder / "stack", hurried(environment=settings)) as stack:
         yield stack
@@ -98,6 +102,7 @@ class Machine(RuleBasedStateMachine):
         self.ends: dict[str, str] = {}
         #: Whether people or the directory have changed since the last sweep for leavers.
         self.moved = False
+        self.lost = 0
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run it in the event loop of the stack; the state machine itself runs in another thread."""
@@ -221,6 +226,20 @@ class Machine(RuleBasedStateMachine):
                 return view
             self.run(asyncio.sleep(0.2))
         return None
+
+    @rule()
+    def reconcile(self) -> None:
+        """What has a workflow is neither adopted nor undone, whatever the systems answer."""
+        self.call("POST", "/reconcile", json={})
+
+    @precondition(lambda self: self.lost < MAX_LOST)
+    @rule(name=NAMES)
+    def lose_the_workflow(self, name: str) -> None:
+        """A terminated workflow is started again, or what it has left is undone."""
+        self.lost += 1
+        no_faults(self.stack)
+        if life := self.run(lose_workflow(self.stack, self.asking, self.names[name])):
+            self.asked.setdefault(life, set()).add("deleted")
 
     @precondition(lambda self: self.busy)
     @rule()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Phase, Problem
+from contracts.environment import Drift, Phase, Problem, StepName
 from contracts.sleep_rules import SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import ChangeView, EnvironmentView, SleepView
@@ -155,3 +155,26 @@ def test_an_upgrade_is_offered_to_those_who_decide() -> None:
     for other in (view(template_version=1), newer.model_copy(update={"change": changing})):
         message = SharedSections(LINKS).message(other, principal("bob", "blue"), BASE)
         assert "Upgrade to" not in sections(message)["side"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"repairs": True}, "It is being repaired."),
+        ({}, "It is not repaired by itself: tell the platform team."),
+        (
+            {
+                "repairs": True,
+                "problem": Problem(step="group", system="x", cause="No <right>.", remedy="", type="Denied"),
+            },
+            "It could not be repaired so far: No &lt;right&gt;.",
+        ),
+    ],
+    ids=["repairs", "reported", "failed"],
+)
+def test_what_is_altered_is_shown(fields: dict[str, Any], said: str) -> None:
+    drift = Drift(step=StepName.GROUP, system="control plane", what="group x is missing", since=NOW, **fields)
+    shown = parts_of(view(drift=(drift,)), UsualTimes())["state"]
+    assert "Group x is missing." in shown
+    assert said in shown
+    assert "Group x" not in parts_of(view(), UsualTimes())["state"]

@@ -1,18 +1,22 @@
 """Reconcile sweeps on request, and what belongs to others on the systems of a stack."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from temporalio.service import RPCError
+
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
-from contracts.types.naming import OwnerMark
+from contracts.temporal import workflow_memo
+from contracts.types.naming import OwnerMark, life_id, workflow_id
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import PREFIX
 from tests.lifecycle.environment_client import Asking
-from tests.support.stack import TIMEOUT, unique
+from tests.support.stack import TIMEOUT, client_of, unique
 from tests.support.stand_ins import TLS
 
 #: Another installation on the same systems.
@@ -101,3 +105,25 @@ def strangers_of(stack: Stack) -> dict[str, list[Any]]:
 def rows_of(path: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return sorted(database.execute(query).fetchall(), key=str)
+
+
+async def lose_workflow(stack: Stack, asking: Asking, name: str) -> str:
+    """Terminate the workflow of a name, and sweep until its life is adopted or being undone; return the life.
+
+    Returns "" if the name has no open workflow.
+    """
+    handle = (await client_of(stack)).get_workflow_handle(workflow_id(name))
+    try:
+        run = await handle.describe()
+        await handle.terminate()
+    except RPCError:
+        return ""
+    life = life_id(await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str))
+    confirmed: list[str] = []
+    for _ in range(MAX_LOOKS):
+        result = await sweep(asking, confirmed=confirmed)
+        confirmed = result["waiting"]
+        if life not in {one["life"] for one in result["orphans"]}:
+            return life
+        await asyncio.sleep(0.3)
+    raise AssertionError(f"{name} is neither adopted nor undone: {result}")
