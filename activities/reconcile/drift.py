@@ -1,5 +1,7 @@
 """Compares a ready environment with what is there, step by step: what is missing or altered. Only reads."""
 
+from collections.abc import Set
+
 from activities.parts.host_lookup import is_own_namespace
 from activities.reconcile.inventory import MarkedSystems
 from clients.errors import NotFound
@@ -12,10 +14,13 @@ from contracts.reconcile.life_mark import LifeMark
 from contracts.types.naming import ANNOTATION_LIFE, OwnerMark
 
 
-async def deviations_of(systems: MarkedSystems, mark: OwnerMark, host_name: str) -> tuple[Deviation, ...]:
+async def deviations_of(
+    systems: MarkedSystems, mark: OwnerMark, host_name: str, *, in_directory: Set[str] = frozenset()
+) -> tuple[Deviation, ...]:
     """Return what is missing or altered of a life that is ready.
 
-    A part that builds on a missing one is not named as well.
+    A part that builds on a missing one is not named as well. A life whose mark is among those that were
+    listed `in_directory` is not looked up there again: directories limit how many calls they take.
 
     Raises:
         ClientError: A system does not answer; nothing can be said about the life.
@@ -59,7 +64,7 @@ async def deviations_of(systems: MarkedSystems, mark: OwnerMark, host_name: str)
             held = f"has {', '.join(roles)}" if roles else "has no role"
             note(StepName.ROLE_BINDING, f"group {name} {held} on its project, instead of {wanted or 'one'}")
     needs_identity = life_mark.environment.has_identity_provider if life_mark else True
-    if systems.directory is not None and needs_identity:
+    if systems.directory is not None and needs_identity and mark.text not in in_directory:
         groups = await systems.directory.groups_by_name(name)
         if not any(mark.matches_text(one.external_id) for one in groups):
             note(StepName.IDENTITY, f"group {name} is missing in the {System.IDENTITY_PROVIDER}")

@@ -26,10 +26,14 @@ LIST_TIMEOUT = timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class Inventory:
-    """The lives that have left something anywhere, and a reason for each system that was skipped."""
+    """The lives that have left something anywhere, and a reason for each system that was skipped.
+
+    `in_directory` are the marks of the groups in the identity provider, as texts.
+    """
 
     marks: tuple[OwnerMark, ...]
     skipped: tuple[str, ...]
+    in_directory: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,13 @@ class MarkedSystems:
         }
         if self.directory is not None:
             lists[System.IDENTITY_PROVIDER] = self._in_directory(self.directory)
-        found: list[tuple[str, str | None]] = []
+        found: dict[str, list[tuple[str, str | None]]] = {}
         skipped: list[str] = []
 
         async def read(system: str) -> None:
             try:
                 async with asyncio.timeout(LIST_TIMEOUT.total_seconds()):
-                    found.extend(await lists[system])
+                    found[system] = await lists[system]
             except TimeoutError:
                 skipped.append(f"{system}: no answer within {LIST_TIMEOUT.total_seconds():.0f} s")
             except ClientError as error:
@@ -79,12 +83,16 @@ class MarkedSystems:
         await asyncio.gather(*map(read, lists))
         marks = {
             mark.text: mark
-            for name, text in found
+            for entries in found.values()
+            for name, text in entries
             if (mark := OwnerMark.parse(text))
             and mark.installation == self.installation
             and name == self.derived_name(mark)
         }
-        return Inventory(tuple(marks[text] for text in sorted(marks)), tuple(sorted(skipped)))
+        in_directory = {text for _, text in found.get(System.IDENTITY_PROVIDER, ()) if text}
+        return Inventory(
+            tuple(marks[text] for text in sorted(marks)), tuple(sorted(skipped)), frozenset(in_directory)
+        )
 
     async def _in_control_plane(self) -> list[tuple[str, str | None]]:
         projects, groups = await self.rafay.projects(), await self.rafay.groups()

@@ -16,7 +16,6 @@ from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowQueryFailedError,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -33,6 +32,7 @@ from activities.environment_updates import (
 from activities.freeze_state import freeze_reason
 from activities.reconcile.drift import deviations_of
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.runs import latest_run, life_of
 from activities.run_inputs import CALL_TIMEOUT, start_of
 from clients.errors import ClientError
 from contracts.activities import ReconcileActivities
@@ -59,9 +59,10 @@ from contracts.reconcile.models import (
     Verdict,
 )
 from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, judge
-from contracts.temporal import search_attributes, workflow_memo
+from contracts.size_limits import truncate_lines
+from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
-from contracts.types.naming import OwnerMark, life_id, name_from_workflow_id, workflow_id
+from contracts.types.naming import OwnerMark, name_from_workflow_id, workflow_id
 
 PAGE_SIZE = 500
 #: Lives that are looked at concurrently: some calls to every system for each.
@@ -77,12 +78,6 @@ _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running
 _FORMER = (
     f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
     f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
-)
-#: Close statuses that only a caller of Temporal or a timeout causes.
-_CLOSED_FROM_OUTSIDE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
 )
 
 _T = TypeVar("_T")
@@ -148,7 +143,9 @@ class ReconcileSweep(ReconcileActivities):
         async def compare(one: _Open) -> DriftedLife | None:
             mark = OwnerMark(installation=self._systems.installation, name=one.name, life=one.life)
             try:
-                found = await deviations_of(self._systems, mark, one.host)
+                found = await deviations_of(
+                    self._systems, mark, one.host, in_directory=inventory.in_directory
+                )
             except ClientError as error:
                 skipped.append(f"{one.name}: {error}")
                 return None
@@ -166,7 +163,7 @@ class ReconcileSweep(ReconcileActivities):
             orphans=tuple(orphans),
             drifted=tuple(drifted),
             more=max(0, len(left) - MAX_ORPHANS),
-            skipped=tuple(sorted(set(skipped))),
+            skipped=truncate_lines(sorted(set(skipped))),
             frozen=await freeze_reason(self._temporal),
         )
 
@@ -181,7 +178,7 @@ class ReconcileSweep(ReconcileActivities):
             attributes = run.typed_search_attributes
             yield _Open(
                 name_from_workflow_id(run.id),
-                await _life_of(run),
+                await life_of(run),
                 attributes.get(search_attributes.PHASE) or "",
                 attributes.get(search_attributes.HOST) or "",
             )
@@ -208,7 +205,7 @@ class ReconcileSweep(ReconcileActivities):
         if not found.things:
             return None
         described = await self._describe(mark.name)
-        run = await _latest_run(described, mark)
+        run = await latest_run(described, mark)
         if run.kind is RunKind.OWNER:
             return None
         judgement = judge(found, run)
@@ -356,32 +353,6 @@ class ReconcileSweep(ReconcileActivities):
             QUERY_STATUS, result_type=EnvironmentStatus, rpc_timeout=QUERY_TIMEOUT
         )
         return status
-
-
-async def _latest_run(run: WorkflowExecutionDescription | None, mark: OwnerMark) -> LatestRun:
-    if run is None:
-        return LatestRun(RunKind.MISSING)
-    life = await _life_of(run)
-    is_open = run.status is WorkflowExecutionStatus.RUNNING
-    if is_open:
-        # A life that cannot be read may be this one.
-        kind = RunKind.OWNER if life in ("", mark.life) else RunKind.OTHER_OPEN
-    elif life not in ("", mark.life):
-        kind = RunKind.OTHER_CLOSED
-    else:
-        kind = RunKind.LOST if run.status in _CLOSED_FROM_OUTSIDE else RunKind.ENDED
-    phase = run.typed_search_attributes.get(search_attributes.PHASE)
-    known = Phase(phase) if phase in set(Phase) else None
-    has_failed = run.status is WorkflowExecutionStatus.FAILED
-    return LatestRun(kind, run.run_id, known, run.start_time, has_failed)
-
-
-async def _life_of(run: WorkflowExecution) -> str:
-    """Return the life of a run; "" if that cannot be read."""
-    request_id = ""
-    with suppress(*UNREADABLE_ERRORS):
-        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
-    return life_id(request_id) if request_id else ""
 
 
 async def _each(look: Callable[[_T], Awaitable[_R]], of: Sequence[_T]) -> list[_R]:

@@ -1,15 +1,20 @@
 """Ensures that the reconcile sweep finds what bears our marks, and nothing of others, in every system."""
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus as Status
 
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.runs import latest_run
 from clients.errors import ClientError
 from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName
 from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.rules import RunKind
+from contracts.types.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running
 from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh
@@ -26,6 +31,8 @@ def marked(bench: Bench) -> MarkedSystems:
 async def make_with_life_mark(bench: Bench, environment: Environment) -> None:
     """Do all steps as the workflow has them done."""
     for step in StepName:
+        if step is StepName.IDENTITY and not environment.has_identity_provider:
+            continue
         input = EnsureInput(environment=environment, request_id="request-1", requested_at=LIFE_START)
         await Running(bench.steps[step].ensure, input).result()
 
@@ -138,3 +145,36 @@ def test_what_is_on_a_host_that_is_not_seen_is_known_as_such(
     hosts: Any = {"one": None}
     systems = MarkedSystems("i", "moor", hosts["one"], None, hosts, frozenset(elsewhere))
     assert systems.why_unseen(host) == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "request_id", "kind"),
+    [
+        (Status.RUNNING, "request-1", RunKind.OWNER),
+        (Status.RUNNING, "", RunKind.OWNER),
+        (Status.RUNNING, "request-2", RunKind.OTHER_OPEN),
+        (Status.TERMINATED, "request-1", RunKind.LOST),
+        (Status.TIMED_OUT, "request-1", RunKind.LOST),
+        (Status.COMPLETED, "request-1", RunKind.ENDED),
+        (Status.FAILED, "request-1", RunKind.ENDED),
+        (Status.COMPLETED, "request-2", RunKind.OTHER_CLOSED),
+        (Status.COMPLETED, "", RunKind.OTHER_CLOSED),
+        (Status.TERMINATED, "", RunKind.OTHER_CLOSED),
+    ],
+)
+async def test_a_run_that_cannot_be_read_owns_a_life_while_it_is_open_and_says_nothing_once_it_is_closed(
+    status: Status, request_id: str, kind: RunKind
+) -> None:
+    async def memo_value(*_: object, **__: object) -> str:
+        return request_id
+
+    run = SimpleNamespace(
+        status=status,
+        memo_value=memo_value,
+        run_id="r",
+        start_time=LIFE_START,
+        typed_search_attributes={},
+    )
+    mark = OwnerMark.for_request(INSTALLATION, "demo", "request-1")
+    assert (await latest_run(cast("Any", run), mark)).kind is kind
+    assert (await latest_run(None, mark)).kind is RunKind.MISSING
