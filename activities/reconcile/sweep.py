@@ -62,7 +62,7 @@ from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, j
 from contracts.size_limits import truncate_lines
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
-from contracts.types.naming import OwnerMark, name_from_workflow_id, workflow_id
+from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id, workflow_id
 
 PAGE_SIZE = 500
 #: Lives that are looked at concurrently: some calls to every system for each.
@@ -71,10 +71,15 @@ CONCURRENCY = 8
 START_TIMEOUT = timedelta(seconds=20)
 #: A closed run is replayed for the query.
 QUERY_TIMEOUT = timedelta(seconds=20)
+#: Runs that were closed from outside, the newest first: one is too many already.
+MAX_LOST = 100
 #: Sweeps that are read for when an orphan was first seen: the last one, unless its key is gone.
 MAX_PREVIOUS = 3
 
 _OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+_LOST = (
+    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
+)
 _FORMER = (
     f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
     f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
@@ -123,7 +128,8 @@ class ReconcileSweep(ReconcileActivities):
         activity_context.report_progress(f"{len(inventory.marks)} lives have marks; listing what is open")
         listed = {one.name: one async for one in self._open()}
         open_lives = {name: one.life for name, one in listed.items()}
-        left = [mark for mark in inventory.marks if open_lives.get(mark.name) != mark.life]
+        marks = dict.fromkeys((*inventory.marks, *[mark async for mark in self._lost()]))
+        left = [mark for mark in marks if open_lives.get(mark.name) != mark.life]
         activity_context.report_progress(f"looking at {len(left)} lives that are not listed as open")
         last = await self._last_result()
         seen = {one.life: one.first_seen for one in last.orphans}
@@ -183,6 +189,16 @@ class ReconcileSweep(ReconcileActivities):
                 attributes.get(search_attributes.HOST) or "",
             )
 
+    async def _lost(self) -> AsyncIterator[OwnerMark]:
+        """Yield the last lives whose runs were closed from outside; they may have left nothing at all."""
+        runs = self._temporal.list_workflows(
+            _LOST, page_size=MAX_LOST, limit=MAX_LOST, rpc_timeout=CALL_TIMEOUT
+        )
+        async for run in runs:
+            name, life = name_from_workflow_id(run.id), await life_of(run)
+            if life and is_name(name):
+                yield OwnerMark(installation=self._systems.installation, name=name, life=life)
+
     async def _last_result(self) -> ReconcileResult:
         """Return the result of the last sweep that could look; an empty one without it."""
         runs = self._temporal.list_workflows(
@@ -202,11 +218,10 @@ class ReconcileSweep(ReconcileActivities):
         """Return the life as it is now; None if an open run owns it, or nothing is left of it."""
         # Look at what is there before the run: a run that starts meanwhile is seen as its owner.
         found = await self._systems.examine(mark)
-        if not found.things:
-            return None
         described = await self._describe(mark.name)
         run = await latest_run(described, mark)
-        if run.kind is RunKind.OWNER:
+        # A lost run keeps its name until a teardown has found that nothing is left.
+        if run.kind is RunKind.OWNER or not (found.things or run.kind is RunKind.LOST):
             return None
         judgement = judge(found, run)
         if judgement.verdict is Verdict.UNDO and (reason := await self._unseen_host(described, found)):
@@ -319,8 +334,13 @@ class ReconcileSweep(ReconcileActivities):
         if case.described is not None and case.run.kind in (RunKind.LOST, RunKind.ENDED):
             before = await start_of(self._temporal, case.described)
             if case.run.kind is RunKind.LOST:
-                status = await self._last_status(case.described)
-                requested_at = status.requested_at
+                requested_at = case.described.start_time
+                try:
+                    status = await self._last_status(case.described)
+                except (WorkflowQueryFailedError, RPCError):
+                    # A run that was closed before its first task cannot say how it stood.
+                    if case.judgement.verdict is Verdict.ADOPT:
+                        raise
         elif found.life_mark:
             life_mark = found.life_mark
             before = EnvironmentStart(

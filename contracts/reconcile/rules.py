@@ -86,7 +86,8 @@ def judge(found: Findings, run: LatestRun) -> Judgement:
         if found.has_release and not found.has_project:
             reason = "its vCluster is there, and its project in the control plane is missing"
             return Judgement(Verdict.LOOK, reason)
-        return Judgement(Verdict.UNDO, "it is incomplete")
+        reason = "it is incomplete" if found.things else "its workflow was closed, and nothing of it is left"
+        return Judgement(Verdict.UNDO, reason)
     if run.kind is RunKind.LOST:
         return Judgement(Verdict.ADOPT, "it is complete, and its workflow was closed from outside")
     if found.life_mark is None:
