@@ -53,8 +53,15 @@ LEAVERS = "tests/workflows/test_leavers.py"
 PROTECTIONS = (
     Protection(
         "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
-        "        await self._run_shielded(self._access.stop())\n", "",
+        "(self._drift, self._sleep, self._access, self._changer)",
+        "(self._drift, self._sleep, self._changer)",
         PEOPLE, "teardown_waits",
+    ),
+    Protection(
+        "3", "a teardown waits for a change of the template that is under way", "workflows/environment.py",
+        "(self._drift, self._sleep, self._access, self._changer)",
+        "(self._drift, self._sleep, self._access)",
+        "tests/workflows/test_template_change.py", "in_the_middle",
     ),
     Protection(
         "3", "a wake waits for the end of a pause", "workflows/sleep.py",
@@ -271,7 +278,7 @@ def without(text: str, protection: Protection) -> str:
         sys.exit(f"{protection.file} has no {protection.old!r} any more: give {protection.name!r} another")
     text = text.replace(protection.old, protection.new, 1)
     if "self._late" in protection.new:  # what was taken from before the activity comes after it
-        after = "        self._record_doubt(receipt.in_doubt)\n"
+        after = "        self.record_doubt(receipt.in_doubt)\n"
         text = text.replace(after, f"        self._started_steps.append(self._late)\n{after}", 1)
     return text
 

@@ -19,7 +19,9 @@ from contracts.capacity.models import (
     CAPACITY_WORKFLOW,
     QUERY_RESERVATIONS,
     SIGNAL_RELEASE,
+    SIGNAL_RESIZED,
     SIGNAL_SLEEP,
+    UPDATE_RESIZE,
     UPDATE_WAKE,
     Amount,
     Limits,
@@ -99,8 +101,8 @@ def test_the_names_are_those_of_the_workflow() -> None:
     """Ensures that those who may not import the workflow call it, and what it takes, by its name."""
     assert CapacityWorkflow.__temporal_workflow_definition.name == CAPACITY_WORKFLOW  # type: ignore[attr-defined]
     definition = CapacityWorkflow.__temporal_workflow_definition  # type: ignore[attr-defined]
-    assert {SIGNAL_RELEASE, SIGNAL_SLEEP} <= set(definition.signals)
-    assert UPDATE_WAKE in definition.updates
+    assert {SIGNAL_RELEASE, SIGNAL_SLEEP, SIGNAL_RESIZED} <= set(definition.signals)
+    assert {UPDATE_WAKE, UPDATE_RESIZE} <= set(definition.updates)
     assert QUERY_RESERVATIONS in definition.queries
 
 
