@@ -115,3 +115,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.stack)
     order = {folder: number for number, folder in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(_ROOT).parts[0], len(order)))
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a set by its sorted members: all processes of a run must collect the same names."""
+    return " ".join(sorted(map(str, val))) or "none" if isinstance(val, set | frozenset) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse tests whose order differs between the processes of a run."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if isinstance(mark.args[1], set | frozenset):
+            pytest.fail(f"sort the values of {mark.args[0]}: a set has another order in each process")
