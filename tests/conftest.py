@@ -127,3 +127,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers("parametrize"):
         if isinstance(mark.args[1], set | frozenset):
             pytest.fail(f"sort the values of {mark.args[0]}: a set has another order in each process")
+        values = (each for row in mark.args[1] for each in (row if isinstance(row, tuple) else (row,)))
+        has_set = any(isinstance(each, set | frozenset) for each in values)
+        if has_set and mark.kwargs.get("ids") in (str, repr):
+            pytest.fail(f"give {mark.args[0]} no ids of sets: their order differs in each process")

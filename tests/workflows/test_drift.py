@@ -41,7 +41,6 @@ async def mended(life: Life) -> None:
         ({StepName.IMPORT, StepName.ROLE_BINDING}, ["role-binding", "import"]),
         (set[StepName](), []),
     ],
-    ids=str,
 )
 def test_what_builds_on_a_step_is_done_again_after_it(drifted: set[StepName], steps: list[str]) -> None:
     assert [step.value for step in steps_to_repair(drifted)] == steps
