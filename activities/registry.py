@@ -44,6 +44,7 @@ from contracts.activities import (
 from contracts.environment import Environment, Receipt, StepName, System
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.lost_lives import STEP_SYSTEMS
+from contracts.reconcile.life_mark import LifeSigner
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import Prefix
 
@@ -83,21 +84,21 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     environments.
     """
     rafay, directory, hosts, own = clients.rafay, clients.directory, clients.hosts, clients.own_queues
-    cluster_import = ImportStep(rafay, hosts)
+    cluster_import, signer = ImportStep(rafay, hosts), _signer_of(temporal)
     steps: dict[StepName, StepActivities] = {
         StepName.PROJECT: ProjectStep(rafay),
         StepName.GROUP: GroupStep(rafay),
         StepName.ROLE_BINDING: RoleBindingStep(rafay),
         StepName.IDENTITY: IdentityStep(directory),
         StepName.IMPORT: cluster_import,
-        **_host_steps(hosts),
+        **_host_steps(hosts, signer),
     }
     capacity = CapacityAudit(temporal, hosts, clients.admission)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     installation = clients.installation
     reconcile = ReconcileSweep(
         temporal,
-        MarkedSystems(installation.id, installation.prefix, rafay, directory, hosts, own.hosts),
+        MarkedSystems(installation.id, installation.prefix, rafay, directory, hosts, own.hosts, signer),
         installation.timeouts,
     )
     return [
@@ -120,18 +121,24 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
     ]
 
 
-def host_activities(hosts: Mapping[str, Host]) -> list[Callable[..., Any]]:
+def host_activities(hosts: Mapping[str, Host], temporal: Client) -> list[Callable[..., Any]]:
     """Return the activities of a worker beside these hosts, which reaches no other system."""
-    steps = _host_steps(hosts)
+    steps = _host_steps(hosts, _signer_of(temporal))
     return [
         *(each for name, step in steps.items() for each in step_activities(name, step)),
         *_on_hosts(hosts),
     ]
 
 
-def _host_steps(hosts: Mapping[str, Host]) -> dict[StepName, StepActivities]:
+def _signer_of(temporal: Client) -> LifeSigner | None:
+    """Return what signs life marks; None where payloads are not authenticated either."""
+    codec = temporal.data_converter.payload_codec
+    return codec if isinstance(codec, LifeSigner) else None
+
+
+def _host_steps(hosts: Mapping[str, Host], signer: LifeSigner | None) -> dict[StepName, StepActivities]:
     return {
-        StepName.NAMESPACE: NamespaceStep(hosts),
+        StepName.NAMESPACE: NamespaceStep(hosts, signer),
         StepName.VCLUSTER: VClusterStep(hosts),
         StepName.KUBECONFIG: KubeconfigStep(hosts),
     }

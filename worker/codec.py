@@ -41,6 +41,8 @@ KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3). A life has about two
 #: hundred, so that is twenty million lives: change the key before that.
 NONCE_BYTES = 12
+#: The length of the tag by which AES-GCM authenticates.
+TAG_BYTES = 16
 #: The metadata that a payload is bound to is also in clear text beside it, because the codec server needs it
 #: to decrypt and does not learn where a payload comes from.
 VERSION = "encryption-version"
@@ -52,6 +54,8 @@ CURRENT_VERSION = b"2"
 COMPRESSION = "encryption-compression"
 ZLIB = b"zlib"
 _BOUND = (VERSION, COMPRESSION, KEY_ID, NAMESPACE, WORKFLOW_ID)
+#: What a signature of a life mark is bound to. What payloads are bound to begins with a brace.
+_LIFE_MARK = b"moorage life mark\n"
 
 #: Most payloads are smaller, and too small to gain from compression. The size of a compressed text says a
 #: little about its content; payloads hold no secrets.
@@ -194,6 +198,26 @@ class Keyring:
                 "it is damaged, or was tampered with"
             ) from None
 
+    def sign_life(self, text: str) -> str:
+        """Return the signature of a life mark: the tag of AES-GCM without a content (GMAC)."""
+        nonce = os.urandom(NONCE_BYTES)
+        tag = self.ciphers[0].encrypt(nonce, b"", _LIFE_MARK + text.encode())
+        return f"{self.first}:{base64.b64encode(nonce + tag).decode()}"
+
+    def has_signed_life(self, text: str, signature: str) -> bool:
+        """Return whether one of the keys has made this signature of the life mark."""
+        key_id, _, encoded = signature.partition(":")
+        if key_id not in self.ids:
+            return False
+        try:
+            sealed = base64.b64decode(encoded, validate=True)
+            self.ciphers[self.ids.index(key_id)].decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _LIFE_MARK + text.encode()
+            )
+        except (InvalidTag, ValueError):  # ValueError: it is not base64, or too short
+            return False
+        return len(sealed) == NONCE_BYTES + TAG_BYTES
+
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
     """Encrypts with the first key for the current workflow, and accepts only payloads for that workflow.
@@ -217,6 +241,14 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def current_key(self) -> str:
         """The id of the key that encrypts; see `contracts.temporal.encryption_metadata.Seals`."""
         return self.keys.first
+
+    def sign_life(self, text: str) -> str:
+        """Return the signature of a life mark; see `contracts.reconcile.life_mark.LifeSigner`."""
+        return self.keys.sign_life(text)
+
+    def has_signed_life(self, text: str, signature: str) -> bool:
+        """Return whether one of the keys has made this signature of the life mark."""
+        return self.keys.has_signed_life(text, signature)
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return the same codec for the workflow of the context."""

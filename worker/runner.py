@@ -105,7 +105,7 @@ def make_host_workers(
     worker = functools.partial(
         _worker,
         client,
-        host_activities(hosts),
+        host_activities(hosts, client),
         settings.worker,
         rate=settings.hosts[host].max_steps_per_second,
     )

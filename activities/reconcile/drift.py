@@ -10,8 +10,7 @@ from clients.rafay import Project
 from contracts.environment import System
 from contracts.phases import StepName
 from contracts.reconcile.drift import Deviation
-from contracts.reconcile.life_mark import LifeMark
-from contracts.types.naming import ANNOTATION_LIFE, OwnerMark
+from contracts.types.naming import OwnerMark
 
 
 async def deviations_of(
@@ -42,7 +41,7 @@ async def deviations_of(
         elif namespace.terminating:
             note(StepName.NAMESPACE, f"namespace {name} on host {host_name} is being deleted")
         else:
-            life_mark = LifeMark.parse(namespace.annotations.get(ANNOTATION_LIFE), mark)
+            life_mark = systems.life_mark_of(namespace, mark, host_name)
             release = await host.get_release(name, name)
             has_vcluster = release is not None and release.status is ReleaseStatus.DEPLOYED
             if not has_vcluster:

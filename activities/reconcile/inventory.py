@@ -16,9 +16,16 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.environment import System
-from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.life_mark import LifeMark, LifeSigner
 from contracts.reconcile.rules import Findings
-from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_OWNER, LABEL_INSTALLATION, OwnerMark, Prefix
+from contracts.types.naming import (
+    ANNOTATION_LIFE,
+    ANNOTATION_LIFE_SIGNATURE,
+    ANNOTATION_OWNER,
+    LABEL_INSTALLATION,
+    OwnerMark,
+    Prefix,
+)
 
 #: All pages of one system's list: thousands of entries take seconds.
 LIST_TIMEOUT = timedelta(minutes=2)
@@ -38,7 +45,10 @@ class Inventory:
 
 @dataclass(frozen=True)
 class MarkedSystems:
-    """The systems of one installation. `elsewhere` are the hosts that only their own worker reaches."""
+    """The systems of one installation. `elsewhere` are the hosts that only their own worker reaches.
+
+    With `signer`, only life marks count that it has signed.
+    """
 
     installation: str
     prefix: Prefix
@@ -46,16 +56,33 @@ class MarkedSystems:
     directory: IdentityProvider | None
     hosts: Mapping[str, Host]
     elsewhere: frozenset[str] = frozenset()
+    signer: LifeSigner | None = None
 
     def derived_name(self, mark: OwnerMark) -> str:
         """Return the name of everything of this environment."""
         return f"{self.prefix}-{mark.name}"
 
-    def why_unseen(self, host: str) -> str:
+    def life_mark_of(self, namespace: Namespace, mark: OwnerMark, host: str) -> LifeMark | None:
+        """Return the life mark of a namespace; None if Moorage has not written it for this life and host."""
+        text = namespace.annotations.get(ANNOTATION_LIFE, "")
+        signature = namespace.annotations.get(ANNOTATION_LIFE_SIGNATURE, "")
+        if self.signer and not self.signer.has_signed_life(text, signature):
+            return None
+        found = LifeMark.parse(text, mark)
+        if found is None or (found.environment.host, found.environment.prefix) != (host, self.prefix):
+            return None
+        return found
+
+    def why_unseen(self, host: str, seen_on: str = "") -> str:
         """Return why a life on `host` may have a part there that is not seen; "" if it cannot.
 
-        `host` is "" if it is not known where the life was.
+        `host` is "" if it is not known where the life was. That there is a namespace with its mark, `seen_on`
+        a host, does not say so: others can write marks there.
         """
+        if seen_on and seen_on == host:
+            return ""
+        if seen_on and host:
+            return f"it was made on host {host}, and host {seen_on} has a namespace with its mark"
         if host in self.elsewhere or (not host and self.elsewhere):
             return f"only its own worker reaches host {host or ', '.join(sorted(self.elsewhere))}"
         return f"its host {host} is not in the settings" if host and host not in self.hosts else ""
@@ -161,11 +188,12 @@ class MarkedSystems:
         return replace(
             found,
             host=host.name,
+            is_on_several_hosts=bool(found.host),
             is_terminating=namespace.terminating,
             has_release=is_ours and release is not None and release.status is ReleaseStatus.DEPLOYED,
             is_asleep=is_ours and await _is_asleep(host, namespace.name),
             made_at=namespace.made_at,
-            life_mark=LifeMark.parse(namespace.annotations.get(ANNOTATION_LIFE), mark),
+            life_mark=self.life_mark_of(namespace, mark, host.name),
         )
 
 

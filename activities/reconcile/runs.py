@@ -35,7 +35,10 @@ async def latest_run(run: WorkflowExecutionDescription | None, mark: OwnerMark) 
     phase = run.typed_search_attributes.get(search_attributes.PHASE)
     known = Phase(phase) if phase in set(Phase) else None
     has_failed = run.status is WorkflowExecutionStatus.FAILED
-    return LatestRun(kind, run.run_id, known, run.start_time, has_failed)
+    # A run of another life says nothing about where this one was.
+    is_of_life = kind in (RunKind.LOST, RunKind.ENDED)
+    host = (run.typed_search_attributes.get(search_attributes.HOST) or "") if is_of_life else ""
+    return LatestRun(kind, run.run_id, known, run.start_time, has_failed, host)
 
 
 async def life_of(run: WorkflowExecution) -> str:

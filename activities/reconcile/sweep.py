@@ -224,19 +224,18 @@ class ReconcileSweep(ReconcileActivities):
         if run.kind is RunKind.OWNER or not (found.things or run.kind is RunKind.LOST):
             return None
         judgement = judge(found, run)
-        if judgement.verdict is Verdict.UNDO and (reason := await self._unseen_host(described, found)):
+        if judgement.verdict is Verdict.UNDO and (reason := self._why_unseen(run, found)):
             judgement = Judgement(Verdict.LOOK, reason)
         return _Case(mark, run, described, found, judgement)
 
-    async def _unseen_host(self, described: WorkflowExecutionDescription | None, found: Findings) -> str:
+    def _why_unseen(self, run: LatestRun, found: Findings) -> str:
         """Return why the life may have a part on a host that this worker does not reach; "" if it has none.
 
         The parts that are seen must not be undone then: the environment may be whole.
         """
-        if found.host:
-            return ""
-        attributes = described.typed_search_attributes if described else None
-        return self._systems.why_unseen((attributes.get(search_attributes.HOST) if attributes else "") or "")
+        life_mark = found.life_mark
+        recorded = run.host or (life_mark.environment.host if life_mark else "")
+        return self._systems.why_unseen(recorded, found.host)
 
     def _orphan(self, case: _Case, first_seen: datetime) -> Orphan:
         life_mark = case.found.life_mark

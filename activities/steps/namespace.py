@@ -34,9 +34,14 @@ from contracts.activities import (
 )
 from contracts.chart_values import compose_values
 from contracts.environment import Receipt, System
-from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.life_mark import LifeMark, LifeSigner
 from contracts.template import RetainedVolumes
-from contracts.types.naming import ANNOTATION_HOST_NETWORKS, ANNOTATION_LIFE, ANNOTATION_OWNER
+from contracts.types.naming import (
+    ANNOTATION_HOST_NETWORKS,
+    ANNOTATION_LIFE,
+    ANNOTATION_LIFE_SIGNATURE,
+    ANNOTATION_OWNER,
+)
 
 #: How long objects may take to terminate before their namespace is deleted anyway: longer than the time after
 #: which they are deleted by force.
@@ -48,8 +53,9 @@ MAX_BLOCKERS = 5
 class NamespaceStep(StepActivities):
     """Creates, removes and finds the namespace."""
 
-    def __init__(self, hosts: Hosts) -> None:
+    def __init__(self, hosts: Hosts, signer: LifeSigner | None = None) -> None:
         self._hosts = hosts
+        self._signer = signer
 
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Create the namespace and its policies; raise Conflict if it exists and is not ours."""
@@ -68,7 +74,7 @@ class NamespaceStep(StepActivities):
         annotations = {
             ANNOTATION_OWNER: mark.text,
             ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes),
-            **_life_annotation(input),
+            **_life_annotations(input, self._signer),
         }
         try:
             namespace = await host.create_namespace(
@@ -111,14 +117,17 @@ class NamespaceStep(StepActivities):
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
 
 
-def _life_annotation(input: EnsureInput) -> dict[str, str]:
-    """Return the annotation from which a new run can continue this life."""
+def _life_annotations(input: EnsureInput, signer: LifeSigner | None) -> dict[str, str]:
+    """Return the annotations from which a new run can continue this life."""
     if input.requested_at is None:
         return {}
-    life_mark = LifeMark(
+    text = LifeMark(
         request_id=input.request_id, environment=input.environment, requested_at=input.requested_at
-    )
-    return {ANNOTATION_LIFE: life_mark.text} if life_mark.text else {}
+    ).text
+    if not text:
+        return {}
+    signature = {ANNOTATION_LIFE_SIGNATURE: signer.sign_life(text)} if signer else {}
+    return {ANNOTATION_LIFE: text, **signature}
 
 
 async def _still_running(forced: ForcedDeletion) -> str:

@@ -1,19 +1,20 @@
 """The life mark: what a new run needs to continue a life, kept on the namespace when that is made.
 
-It is as of that moment: a later extension, transfer or change of collaborators is not in it.
+It is as of that moment: a later extension, transfer or change of collaborators is not in it. It says whose an
+environment is, so it is signed: the administrators of a host can write annotations there.
 """
 
 import base64
 import binascii
 import zlib
 from datetime import datetime
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 from pydantic import ValidationError
 
 from contracts.environment import Environment
 from contracts.types.models import Frozen
-from contracts.types.naming import OwnerMark
+from contracts.types.naming import OwnerMark, life_id
 
 #: Up to this length the text is plain JSON, which people can read with kubectl.
 MAX_PLAIN = 32 * 1024
@@ -22,6 +23,19 @@ MAX_TEXT = 240 * 1024
 #: The longest JSON that a text is expanded to: a template and its environment, several times over.
 MAX_EXPANDED = 1024 * 1024
 _COMPRESSED = "zlib:"
+
+
+@runtime_checkable
+class LifeSigner(Protocol):
+    """Signs life marks; the codec of the payloads does it, with its keys."""
+
+    def sign_life(self, text: str) -> str:
+        """Return the signature of a life mark."""
+        ...
+
+    def has_signed_life(self, text: str, signature: str) -> bool:
+        """Return whether one of the keys has made this signature of the life mark."""
+        ...
 
 
 class LifeMark(Frozen):
@@ -52,7 +66,8 @@ class LifeMark(Frozen):
             found = cls.model_validate_json(_expand(text or ""))
         except (ValidationError, ValueError, zlib.error):
             return None
-        return found if found.environment.mark == mark else None
+        is_of_life = found.environment.mark == mark and life_id(found.request_id) == mark.life
+        return found if is_of_life else None
 
 
 def _expand(text: str) -> str:

@@ -17,12 +17,14 @@ MIN_LIMIT = 1
 class Findings:
     """What bears the mark of one life, in every system. `made_at` is when the first of it was made, if known.
 
-    `is_imported`: the cluster record exists, and its agent has reported.
+    `is_imported`: the cluster record exists, and its agent has reported. `is_on_several_hosts`: several hosts
+    have a namespace with the mark, and an environment is on one.
     """
 
     things: tuple[str, ...] = ()
     has_project: bool = False
     host: str = ""
+    is_on_several_hosts: bool = False
     is_terminating: bool = False
     has_release: bool = False
     is_imported: bool = False
@@ -51,6 +53,7 @@ class RunKind(Enum):
 class LatestRun:
     """The latest run of a name. `phase` is the last one that it has reported.
 
+    `host` is that of its environment, if the run is of this life.
     `has_failed`: what it was asked for could not be made, and was undone.
     """
 
@@ -59,6 +62,7 @@ class LatestRun:
     phase: Phase | None = None
     started_at: datetime | None = None
     has_failed: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def judge(found: Findings, run: LatestRun) -> Judgement:
     An environment is made step by step and unmade in reverse, so what its end is missing of is unfinished. If
     the beginning is missing under a complete end, something else has removed it, or a system does not tell.
     """
+    if found.is_on_several_hosts:
+        return Judgement(Verdict.LOOK, "several hosts have a namespace with its mark")
     match run.kind:
         case RunKind.OTHER_OPEN:
             return Judgement(Verdict.LOOK, "its name belongs to an open environment of another life")

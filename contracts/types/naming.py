@@ -26,6 +26,8 @@ LABEL_LIFE = "moorage.dev/life"
 ANNOTATION_OWNER = "moorage.dev/owner"
 #: The annotation of a namespace with what a run needs to continue its life; see `contracts.reconcile`.
 ANNOTATION_LIFE = "moorage.dev/life"
+#: The annotation with the signature of that one: others can write annotations, too.
+ANNOTATION_LIFE_SIGNATURE = "moorage.dev/life-signature"
 #: The annotation of a namespace with the addresses of its host: a policy forbids endpoints with them.
 ANNOTATION_HOST_NETWORKS = "moorage.dev/host-networks"
 

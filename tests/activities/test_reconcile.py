@@ -1,5 +1,6 @@
 """Ensures that the reconcile sweep finds what bears our marks, and nothing of others, in every system."""
 
+import base64
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,17 +10,24 @@ from temporalio.client import WorkflowExecutionStatus as Status
 
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.runs import latest_run
+from activities.steps.namespace import NamespaceStep
 from clients.errors import ClientError
+from clients.host.models import Namespace
 from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName
 from contracts.reconcile.life_mark import LifeMark
 from contracts.reconcile.rules import RunKind
-from contracts.types.naming import OwnerMark
+from contracts.temporal import search_attributes
+from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_LIFE_SIGNATURE, OwnerMark
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running
 from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh
+from worker.codec import EncryptionCodec, Keyring
 
 pytestmark = pytest.mark.slow
+
+ENVIRONMENT = an_environment("demo")
+KEYS, OTHER_KEY = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
 
 @pytest.fixture
@@ -49,6 +57,60 @@ async def test_a_complete_environment_is_found_with_what_continues_its_life(
         request_id="request-1", environment=environment, requested_at=LIFE_START
     )
     assert len(found.things) == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"owner": "eve@example.com"},
+        {"host": "two"},
+        {"prefix": "other"},
+        {"template": ENVIRONMENT.template.model_copy(update={"role": "ADMIN"})},
+    ],
+    ids=["as signed", "owner", "host", "prefix", "role"],
+)
+@pytest.mark.parametrize("signed_with", ["ours", "other", "none"])
+def test_a_life_mark_counts_only_as_moorage_has_written_it_for_this_host(
+    change: dict[str, Any], signed_with: str
+) -> None:
+    """Ensures that who can annotate a namespace cannot have an environment handed to another person."""
+    signer = EncryptionCodec(Keyring.parse(KEYS))
+    other = EncryptionCodec(Keyring.parse(OTHER_KEY))
+    mark = LifeMark(request_id="request-1", environment=ENVIRONMENT, requested_at=LIFE_START)
+    forged = mark.model_copy(update={"environment": ENVIRONMENT.model_copy(update=change)})
+    signatures = {"ours": signer.sign_life(mark.text), "other": other.sign_life(forged.text), "none": ""}
+    annotations = {ANNOTATION_LIFE: forged.text, ANNOTATION_LIFE_SIGNATURE: signatures[signed_with]}
+    namespace = Namespace(name=ENVIRONMENT.derived_name, uid="1", labels={}, annotations=annotations)
+    systems = MarkedSystems(INSTALLATION, "moor", cast("Any", None), None, {}, signer=signer)
+    is_believed = not change and signed_with == "ours"
+    assert systems.life_mark_of(namespace, ENVIRONMENT.mark, "one") == (mark if is_believed else None)
+    assert systems.life_mark_of(namespace, ENVIRONMENT.mark, "two") is None
+    # Without keys, no payload is authenticated either; the place counts all the same.
+    unsigned = replace(systems, signer=None).life_mark_of(namespace, ENVIRONMENT.mark, "one")
+    assert (unsigned is None) is bool({"host", "prefix"} & change.keys())
+
+
+async def test_the_namespace_step_signs_the_life_mark(bench: Bench, environment: Environment) -> None:
+    signer = EncryptionCodec(Keyring.parse(KEYS))
+    input = EnsureInput(environment=environment, request_id="request-1", requested_at=LIFE_START)
+    await Running(NamespaceStep(bench.clients.hosts, signer).ensure, input).result()
+    namespace = await bench.clients.hosts[environment.host].get_namespace(environment.derived_name)
+    assert namespace
+    text, signature = (namespace.annotations[key] for key in (ANNOTATION_LIFE, ANNOTATION_LIFE_SIGNATURE))
+    assert signer.has_signed_life(text, signature)
+    # Also by a process that encrypts with a newer key.
+    assert EncryptionCodec(Keyring.parse(f"{OTHER_KEY} {KEYS}")).has_signed_life(text, signature)
+
+
+async def test_a_second_host_with_the_mark_is_noticed(
+    bench: Bench, marked: MarkedSystems, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.VCLUSTER)
+    host = bench.clients.hosts[environment.host]
+    twice = replace(marked, hosts={"one": host, "two": host})
+    assert not (await marked.examine(environment.mark)).is_on_several_hosts
+    assert (await twice.examine(environment.mark)).is_on_several_hosts
 
 
 @pytest.mark.parametrize("step", StepName)
@@ -128,23 +190,28 @@ async def test_a_system_that_is_not_configured_is_not_read(
 
 
 @pytest.mark.parametrize(
-    ("host", "elsewhere", "reason"),
+    ("host", "seen_on", "elsewhere", "reason"),
     [
-        ("one", (), ""),
-        ("", (), ""),
-        ("one", ("eu",), ""),
-        ("gone", ("eu",), "its host gone is not in the settings"),
-        ("eu", ("eu",), "only its own worker reaches host eu"),
-        ("", ("us", "eu"), "only its own worker reaches host eu, us"),
+        ("one", "", (), ""),
+        ("", "", (), ""),
+        ("one", "", ("eu",), ""),
+        ("gone", "", ("eu",), "its host gone is not in the settings"),
+        ("eu", "", ("eu",), "only its own worker reaches host eu"),
+        ("", "", ("us", "eu"), "only its own worker reaches host eu, us"),
+        ("one", "one", ("eu",), ""),
+        ("", "one", (), ""),
+        ("", "one", ("eu",), "only its own worker reaches host eu"),
+        ("eu", "one", ("eu",), "it was made on host eu, and host one has a namespace with its mark"),
+        ("gone", "one", (), "it was made on host gone, and host one has a namespace with its mark"),
     ],
 )
 def test_what_is_on_a_host_that_is_not_seen_is_known_as_such(
-    host: str, elsewhere: tuple[str, ...], reason: str
+    host: str, seen_on: str, elsewhere: tuple[str, ...], reason: str
 ) -> None:
     """Ensures that no part of an environment is undone because the rest of it cannot be seen."""
     hosts: Any = {"one": None}
     systems = MarkedSystems("i", "moor", hosts["one"], None, hosts, frozenset(elsewhere))
-    assert systems.why_unseen(host) == reason
+    assert systems.why_unseen(host, seen_on) == reason
 
 
 @pytest.mark.parametrize(
@@ -173,8 +240,11 @@ async def test_a_run_that_cannot_be_read_owns_a_life_while_it_is_open_and_says_n
         memo_value=memo_value,
         run_id="r",
         start_time=LIFE_START,
-        typed_search_attributes={},
+        typed_search_attributes={search_attributes.HOST: "eu"},
     )
     mark = OwnerMark.for_request(INSTALLATION, "demo", "request-1")
-    assert (await latest_run(cast("Any", run), mark)).kind is kind
+    found = await latest_run(cast("Any", run), mark)
+    assert found.kind is kind
+    # Another life of the name was perhaps elsewhere.
+    assert found.host == ("eu" if kind in (RunKind.LOST, RunKind.ENDED) else "")
     assert (await latest_run(None, mark)).kind is RunKind.MISSING

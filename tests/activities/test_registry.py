@@ -38,7 +38,7 @@ def _types(method: Any) -> tuple[list[type], type]:
 @pytest.fixture(scope="module")
 def registered() -> dict[str, activity._Definition]:
     clients = Clients(rafay=Mock(), directory=None, hosts={})
-    given = all_activities(clients, None)  # type: ignore[arg-type]
+    given = all_activities(clients, Mock())
     definitions = [activity._Definition.must_from_callable(each) for each in given]
     assert len({each.name for each in definitions}) == len(given), "one of them is registered twice"
     return {each.name or "": each for each in definitions}

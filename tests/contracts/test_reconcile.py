@@ -42,6 +42,13 @@ def there(**changes: Any) -> Findings:
     return Findings(**{**complete, **changes})
 
 
+@pytest.mark.parametrize("kind", RunKind)
+def test_what_several_hosts_claim_to_have_is_for_a_person(kind: RunKind) -> None:
+    """Ensures that copied marks have an environment on another host neither undone nor adopted."""
+    for found in (there(is_on_several_hosts=True), there(is_on_several_hosts=True, has_release=False)):
+        assert judge(found, LatestRun(kind, phase=Phase.READY)).verdict is Verdict.LOOK
+
+
 def orphan(number: int = 0, verdict: Verdict = Verdict.UNDO, seen: timedelta = timedelta(0)) -> Orphan:
     life = f"{number:020d}"
     return Orphan(name="demo", life=life, verdict=verdict, reason="", first_seen=NOW - seen)
@@ -134,6 +141,9 @@ def test_a_life_mark_is_read_back_and_belongs_to_one_life() -> None:
     for text, mark in ((MARK.text, other), ("", ENVIRONMENT.mark), ("{}", ENVIRONMENT.mark)):
         assert LifeMark.parse(text, mark) is None
     assert LifeMark.parse(None, ENVIRONMENT.mark) is None
+    # The life follows from the request; a run with another request id would be of another life.
+    forged = MARK.model_copy(update={"request_id": "request-2"})
+    assert LifeMark.parse(forged.text, ENVIRONMENT.mark) is None
 
 
 @pytest.mark.parametrize("text", ["zlib:", "zlib:!", "zlib:aGVsbG8=", "zlib:eJwDAAAAAAE="])
