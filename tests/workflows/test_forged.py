@@ -67,6 +67,7 @@ from contracts.capacity.models import (
     ReleaseInput,
     Reservation,
     ReservationList,
+    ReservationRequest,
 )
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
@@ -87,6 +88,21 @@ KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) f
 BY = {"actor": "mallory@example.com"}
 EXTEND = {"actor": "mallory@example.com", "by": "PT8H"}
 PERSON = BY | {"person": "mallory@example.com"}
+LARGER = a_start("larger").environment
+CHANGE = BY | {
+    "template": LARGER.template.model_copy(update={"version": 2}).model_dump(mode="json"),
+    "spec": LARGER.spec.model_dump(mode="json"),
+    "request": ReservationRequest(
+        name="larger",
+        life=LARGER.mark.life,
+        owner=LARGER.owner,
+        team="blue",
+        template="small",
+        size=Amount(),
+        hosts=("one",),
+        ends_at=datetime(2100, 1, 1, tzinfo=UTC),
+    ).model_dump(mode="json"),
+}
 SWEEP = BY | {"valid_until": "2100-01-01T00:00:00Z"}
 #: All updates that change an environment that is there, each as it could be accepted.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -99,6 +115,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "expire": SWEEP,
     "change_collaborators": PERSON | {"action": "add"},
     "transfer": PERSON,
+    "change_template": CHANGE,
     "person_left": PERSON,
     "sleep": BY,
     "wake": BY,
