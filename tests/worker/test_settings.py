@@ -319,6 +319,17 @@ def test_table_has_every_setting() -> None:
     assert printed.out.strip() == settings_table()
 
 
+def test_defaults_are_written_as_a_person_would_set_them() -> None:
+    described = {each.name: each for each in describe_settings()}
+    repair = described["MOORAGE_RECONCILE__REPAIR"]
+    assert repair.default.startswith("project group role-binding identity ")
+    assert "`role-binding`" in repair.form
+    for each in described.values():
+        assert not set(each.default) & set("<>'[]{}"), each
+    text = {name: each.default for name, each in described.items() if name.startswith("MOORAGE_RECONCILE__")}
+    assert load_settings(LEAST | text).reconcile == load_settings(LEAST).reconcile
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [

@@ -79,8 +79,12 @@ def _form(annotation: Any) -> str:
     ):
         if part in parts:
             return form
-    choices = [each.value for each in annotation] if isinstance(annotation, type(Enum)) else []
-    return " or ".join(f"`{each}`" for each in choices) or "text"
+    for part in parts:
+        if isinstance(part, type(Enum)):
+            choices = [f"`{each.value}`" for each in part]
+            is_list = any(get_origin(each) is tuple for each in parts)
+            return " ".join(["any of", *choices]) if is_list else " or ".join(choices)
+    return "text"
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
@@ -102,4 +106,6 @@ def _default(value: Any) -> str:
         return value.as_posix()
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return " ".join(map(_default, value))
     return str(value.value if isinstance(value, Enum) else value)
