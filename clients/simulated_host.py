@@ -175,6 +175,10 @@ class SimulatedHost:
             "POST", _path(namespace, "objects"), operation, body=[dict(each) for each in objects]
         )
 
+    async def quota_usage(self, namespace: str) -> Mapping[str, tuple[str, str]]:  # noqa: ARG002
+        """Return nothing: nothing runs here."""
+        return {}
+
     async def get_release(self, namespace: str, name: str) -> Release | None:
         """Return the release, or None if it does not exist."""
         try:

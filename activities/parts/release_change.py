@@ -14,10 +14,21 @@ from clients.host.protocol import Host
 from contracts.chart_values import compose_values
 from contracts.environment import Environment, System
 from contracts.types.naming import LABEL_REVISION
+from contracts.types.quantities import parse_quantity
 
 #: How long a pending release may be the work of a Helm call that still runs elsewhere, as at an install.
 PENDING_TIMEOUT = timedelta(seconds=10)
+#: How long pods of the vCluster's former revision may count in the quota while they end.
+EXCESS_TIMEOUT = timedelta(seconds=60)
 _REVISION_LENGTH = 16
+#: What a host has to give away, of the resources of a quota.
+_COUNTED = frozenset(
+    {
+        "limits.cpu", "limits.memory", "limits.ephemeral-storage",
+        "requests.cpu", "requests.memory", "requests.storage",
+        "pods",
+    }
+)  # fmt: skip
 
 
 def release_labels(environment: Environment, values: Mapping[str, Any]) -> dict[str, str]:
@@ -35,7 +46,7 @@ async def change_release(host: Host, environment: Environment) -> None:
 
     Raises:
         Conflict: The release is not ours.
-        NeverReady: It is gone, or the new pods cannot start.
+        NeverReady: It is gone, the new pods cannot start, or more runs than the template allows.
     """
     name = environment.derived_name
     values = compose_values(environment, await host.overlay(name, name))
@@ -68,6 +79,22 @@ async def change_release(host: Host, environment: Environment) -> None:
             f"The change of the vCluster on host {host.name} is not complete: {waiting_for}",
             "See what it waits for, then ask again",
         )
+    # A smaller quota ends nothing that runs, and the capacity counts the smaller one.
+    if excess := await activity_context.wait_until(lambda: _excess(host, name), timeout=EXCESS_TIMEOUT):
+        raise NeverReady(
+            System.HOST_CLUSTER,
+            f"More runs in namespace {name} on host {host.name} than the template allows: {excess}",
+            "Delete it inside the environment, or scale it down, then ask again",
+        )
+
+
+async def _excess(host: Host, name: str) -> str:
+    usage = await host.quota_usage(name)
+    return ", ".join(
+        f"{resource}: {used} of {allowed}"
+        for resource, (used, allowed) in usage.items()
+        if resource in _COUNTED and parse_quantity(used) > parse_quantity(allowed)
+    )
 
 
 async def _pending_rollout(host: Host, name: str) -> str:

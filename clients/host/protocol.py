@@ -208,6 +208,10 @@ class Host(Protocol):
         """
         ...
 
+    async def quota_usage(self, namespace: str) -> Mapping[str, tuple[str, str]]:
+        """Return what is used and what is allowed of each resource in the namespace's quota."""
+        ...
+
     async def get_release(self, namespace: str, name: str) -> Release | None:
         """Return the release, or None if it does not exist."""
         ...

@@ -206,6 +206,10 @@ class KubernetesHost:
         """Return the progress of the start; raise NotFound if there is no such release."""
         return await self._releases.startup(namespace, release)
 
+    async def quota_usage(self, namespace: str) -> Mapping[str, tuple[str, str]]:
+        """Return what is used and what is allowed of each resource in the namespace's quota."""
+        return await self._health_check.quota_usage(namespace)
+
     async def health(self, namespace: str, release: str) -> Health:
         """Check whether a vCluster that was ready still runs, answers and has all its objects."""
         return await self._health_check.check(namespace, release)

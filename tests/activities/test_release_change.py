@@ -6,6 +6,7 @@ import pytest
 
 from activities.parts import release_change
 from activities.parts.release_change import release_labels
+from clients.simulated_host import SimulatedHost
 from contracts.chart_values import compose_values
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
@@ -78,6 +79,26 @@ async def test_a_change_that_cannot_start_says_why(bench: Bench, environment: En
         failure.message
         == "The changed vCluster on host one will not start: image pull back-off: no such tag."
     )
+
+
+async def test_what_runs_beyond_a_smaller_template_refuses_the_change(
+    bench: Bench, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that pods of a large template do not go on under the reservation of a small one."""
+    monkeypatch.setattr(release_change, "EXCESS_TIMEOUT", timedelta(seconds=0.2))
+    await bench.make(environment, before=StepName.KUBECONFIG)
+    usage = {"limits.cpu": ("8500m", "8"), "pods": ("40", "14"), "limits.memory": ("4096Mi", "4Gi")}
+    usage["secrets"] = ("999", "100")
+
+    async def quota_usage(self: SimulatedHost, namespace: str) -> dict[str, tuple[str, str]]:
+        return usage
+
+    monkeypatch.setattr(SimulatedHost, "quota_usage", quota_usage)
+    failure = await bench.ensuring(StepName.VCLUSTER, changed(environment), in_place=True).failure()
+    assert (failure.type, failure.non_retryable) == (ErrorType.NEVER_READY.value, True)
+    assert "than the template allows: limits.cpu: 8500m of 8, pods: 40 of 14." in failure.message
+    usage |= {"limits.cpu": ("8", "8"), "pods": ("14", "14")}
+    await bench.ensure(StepName.VCLUSTER, changed(environment), in_place=True)
 
 
 def test_the_revision_is_that_of_chart_and_values() -> None:

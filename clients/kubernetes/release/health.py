@@ -104,6 +104,15 @@ class HealthCheck:
             return Health()
         return check_quota(quota)
 
+    async def quota_usage(self, namespace: str) -> dict[str, tuple[str, str]]:
+        """Return what is used and what is allowed of each resource in the namespace's quota."""
+        operation = f"read the quota of namespace {namespace}"
+        quota = await self._api.get(RESOURCE_QUOTA.path(namespace, _QUOTA), operation) or {}
+        # What is allowed in the status follows a change a little later.
+        hard = (quota.get("spec") or {}).get("hard") or {}
+        used = (quota.get("status") or {}).get("used") or {}
+        return {name: (str(used[name]), str(hard[name])) for name in hard if name in used}
+
     async def _answers(self, kubeconfig: Kubeconfig) -> bool:
         if self._options.exposure is Exposure.IN_CLUSTER:
             # This cannot be determined from outside of the host cluster.

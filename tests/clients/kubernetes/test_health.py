@@ -173,3 +173,17 @@ async def test_a_full_node_is_the_reason(
     host = a_host(tmp_path, server, NODE_PORT)
     assert await host.health("mrg-a", "mrg-a") == Health(health)
     await host.close()
+
+
+async def test_what_is_used_of_the_quota(tmp_path: Path, server: tuple[Server, int]) -> None:
+    """Ensures that use is compared with what the quota says now, and that no quota is no use."""
+    status_of = {"hard": {"pods": "40"}, "used": {"pods": "11", "limits.cpu": "2500m", "secrets": "9"}}
+    found = {"metadata": {}, "spec": {"hard": {"pods": "10", "limits.cpu": "2"}}, "status": status_of}
+    server[0].answer = lambda _: web.json_response(found)
+    host = a_host(tmp_path, server, NODE_PORT)
+    assert await host.quota_usage("mrg-a") == {"pods": ("11", "10"), "limits.cpu": ("2500m", "2")}
+    found["status"] = {}
+    assert await host.quota_usage("mrg-a") == {}
+    server[0].answer = status(404, "none", "NotFound")
+    assert await host.quota_usage("mrg-a") == {}
+    await host.close()
