@@ -58,7 +58,7 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
-from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, judge
+from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, first_seen, judge
 from contracts.size_limits import truncate_lines
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
@@ -132,7 +132,6 @@ class ReconcileSweep(ReconcileActivities):
         left = [mark for mark in marks if open_lives.get(mark.name) != mark.life]
         activity_context.report_progress(f"looking at {len(left)} lives that are not listed as open")
         last = await self._last_result()
-        seen = {one.life: one.first_seen for one in last.orphans}
         skipped = list(inventory.skipped)
 
         async def look(mark: OwnerMark) -> Orphan | None:
@@ -141,7 +140,9 @@ class ReconcileSweep(ReconcileActivities):
             except ClientError as error:
                 skipped.append(f"{mark.name}: {error}")
                 return None
-            return self._orphan(case, seen.get(mark.life, input.now)) if case else None
+            if case is None:
+                return None
+            return self._orphan(case, first_seen(last.orphans, mark.life, case.judgement.verdict, input.now))
 
         orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
         before = {one.life for one in last.drifted if one.found}

@@ -52,7 +52,7 @@ class Orphan(Frozen):
     """A life that has left something and that no open environment owns.
 
     `found` is what bears its marks. `reason` says why the verdict is as it is. `first_seen` is when the first
-    of the sweeps in a row has seen it.
+    of the sweeps in a row has seen it with this verdict.
     """
 
     name: str

@@ -105,6 +105,15 @@ def judge(found: Findings, run: LatestRun) -> Judgement:
     return Judgement(Verdict.ADOPT, "it is complete, and Temporal has forgotten its workflow")
 
 
+def first_seen(last: Sequence[Orphan], life: str, verdict: Verdict, now: datetime) -> datetime:
+    """Return when a life was first seen with this verdict, by the orphans of the last sweep.
+
+    A life that was to be adopted and is to be undone now gets the whole grace: what a person has confirmed of
+    it was the adoption, and a system may tell only a part.
+    """
+    return next((one.first_seen for one in last if (one.life, one.verdict) == (life, verdict)), now)
+
+
 def due_orphans(
     orphans: Sequence[Orphan], now: datetime, grace: timedelta, *, undoes: bool
 ) -> tuple[Orphan, ...]:

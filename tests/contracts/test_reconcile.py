@@ -18,6 +18,7 @@ from contracts.reconcile.rules import (
     RunKind,
     brake_reason,
     due_orphans,
+    first_seen,
     judge,
 )
 from contracts.types.naming import OwnerMark
@@ -112,6 +113,19 @@ def test_an_incomplete_orphan_is_due_after_its_grace_and_not_while_nothing_is_un
     every = (fresh, old, complete, unclear)
     assert due_orphans(every, NOW, grace, undoes=True) == (old, complete)
     assert due_orphans(every, NOW, grace, undoes=False) == (complete,)
+
+
+def test_the_grace_begins_when_an_orphan_is_first_to_be_undone() -> None:
+    """Ensures that who confirms an adoption has not confirmed that it is undone at once instead."""
+    last = (
+        orphan(1, Verdict.ADOPT, seen=timedelta(hours=2)),
+        orphan(2, Verdict.UNDO, seen=timedelta(hours=1)),
+    )
+    one, two, three = (f"{number:020d}" for number in (1, 2, 3))
+    assert first_seen(last, one, Verdict.ADOPT, NOW) == NOW - timedelta(hours=2)
+    assert first_seen(last, one, Verdict.UNDO, NOW) == NOW
+    assert first_seen(last, two, Verdict.UNDO, NOW) == NOW - timedelta(hours=1)
+    assert first_seen(last, three, Verdict.UNDO, NOW) == NOW
 
 
 @pytest.mark.parametrize(
