@@ -14,7 +14,7 @@ from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
 from contracts.phases import StepState as StepState
 from contracts.phases import System as System
-from contracts.sleep_rules import SleepPolicy, SleepReason
+from contracts.sleep_rules import SleepPolicy, SleepReason, problems_within
 from contracts.template import Template
 from contracts.template_parameters import ParameterValue
 from contracts.types.models import Duration, Frozen
@@ -281,9 +281,14 @@ class EnvironmentStatus(Frozen):
 
     @property
     def sleep_policy(self) -> SleepPolicy | None:
-        """When it falls asleep by itself; None if it does not."""
-        template = self.environment.template.sleep
-        policy = self.own_sleep_policy.over(template) if self.own_sleep_policy else template
+        """When it falls asleep by itself; None if it does not.
+
+        Its own policy counts within that of its template, which may be another one since.
+        """
+        template, own = self.environment.template.sleep, self.own_sleep_policy
+        lifetime = self.environment.template.credentials.maximum
+        is_within = own is not None and not problems_within(own, template, lifetime)
+        policy = own.over(template) if own and is_within else template
         return None if policy == SleepPolicy() else policy
 
     @property

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from contracts.chart_values import ETCD, compose_values, value_at
 from contracts.environment import Environment
+from contracts.expiry import format_utc
 from contracts.template import Template
+from contracts.types.durations import format_duration
 
 #: Parts of the chart's values that Kubernetes or vCluster cannot change under existing data, with words.
 _FIXED_VALUES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -34,6 +37,17 @@ def in_place_problems(before: Environment, after: Environment) -> Iterator[str]:
     for path, words in _FIXED_VALUES:
         if value_at(values_before, *path) != value_at(values_after, *path):
             yield f"{words} ({'.'.join(path)}) is set once"
+
+
+def term_problem(before: Template, after: Template, expires_at: datetime, now: datetime) -> str:
+    """Return why the end of an environment is too late for another template; "" if it is not.
+
+    A newer version of the same template leaves the end as it was granted.
+    """
+    longest = after.ttl.maximum
+    if after.name == before.name or expires_at - now <= longest:
+        return ""
+    return f"it ends {format_utc(expires_at)}, and {after.name} lasts at most {format_duration(longest)}"
 
 
 def _version_problems(old: Template, new: Template) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import structlog
 
@@ -12,13 +13,13 @@ from contracts.environment_workflow import ChangeTemplateInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.size_limits import ensure_fits
 from contracts.template import Template
-from contracts.template_change import describe_template, in_place_problems
+from contracts.template_change import describe_template, in_place_problems, term_problem
 from contracts.template_parameters import ParameterValue
-from starter.auth.policy import Principal, Verb
+from starter.auth.policy import Principal, Verb, is_allowed
 from starter.catalogue.loader import Catalogue, offered_templates, unknown_template
 from starter.catalogue.parameters import read_parameters
 from starter.config_files.reloading import Reloaded
-from starter.environments.access import EnvironmentAccess
+from starter.environments.access import EnvironmentAccess, relations_to
 from starter.environments.commands import EnvironmentCommands
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
@@ -100,6 +101,16 @@ class TemplateChanges:
                 f"Request another environment of it."
             )
             raise Refused(Refusal(reason=RefusalReason.NOT_IN_PLACE, message=message))
+        too_late = term_problem(
+            before.template, after.template, snapshot.status.expires_at, datetime.now(UTC)
+        )
+        # The platform team may also grant such an end.
+        if too_late and not is_allowed(Verb.EXTEND_BEYOND, relations_to(snapshot, principal)):
+            message = (
+                f"{name} cannot be changed to {what}: {too_late}. Request another environment of it, or ask "
+                "the platform team."
+            )
+            raise Refused(Refusal(reason=RefusalReason.BEYOND_POLICY, message=message))
         values = await self._chart_check.values(after)
         request = self._placement.reservation_of(after)
         if dry_run:

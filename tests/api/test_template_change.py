@@ -35,6 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "other-team.yaml").write_text(GOOD + "teams: [green]\n")
     (folder / "open.yaml").write_text(GOOD + "network: {internet: false}\n")
+    (folder / "brief.yaml").write_text(
+        GOOD.replace("maximum: 3d", "maximum: 4h").replace("default: 8h", "default: 2h")
+    )
     return folder
 
 
@@ -110,6 +113,8 @@ async def test_what_is_refused(harbour: Stack, bob: Caller) -> None:
     stored = await refused(409, template="stored")
     assert "where the vCluster keeps its state (controlPlane.backingStore) is set once" in stored["detail"]
     assert "(network) is set once" in (await refused(409, template="open"))["detail"]
+    brief = await refused(409, template="brief")
+    assert (brief["reason"], "brief lasts at most 4h" in brief["detail"]) == ("beyond_policy", True)
     assert set(fields_of(await refused(422, template="nothing"))) == {"template"}
     assert set(fields_of(await refused(422, template="other-team"))) == {"template"}
     assert set(fields_of(await refused(422, template="medium", parameters={"replicas": 9}))) == {

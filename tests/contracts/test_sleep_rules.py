@@ -16,6 +16,8 @@ from contracts.sleep_rules import (
     sleep_due,
     wake_due,
 )
+from starter.environments.requests.planning import status_at_start
+from tests.workflows.conftest import a_start
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -152,3 +154,19 @@ def test_what_is_missing_is_the_templates() -> None:
     assert SleepPolicy(after="1h").over(BOTH) == SleepPolicy(after="1h", schedule=BOTH.schedule)
     assert SleepPolicy().over(None) == SleepPolicy()
     assert BOTH.sentence == "after 2h without a credential, outside of Mon-Fri 08:00-20:00 Europe/Berlin"
+
+
+def test_an_own_policy_counts_only_within_the_template_of_now() -> None:
+    """Ensures that a change of its template does not keep an environment awake longer than that says."""
+    start = a_start("a")
+    strict = start.environment.template.model_copy(update={"sleep": SleepPolicy(after=timedelta(hours=2))})
+    status = status_at_start(start)
+
+    def effective(own: SleepPolicy) -> SleepPolicy | None:
+        environment = start.environment.model_copy(update={"template": strict})
+        changed = status.model_copy(update={"environment": environment, "own_sleep_policy": own})
+        policy: SleepPolicy | None = changed.sleep_policy
+        return policy
+
+    assert effective(SleepPolicy(after=timedelta(hours=9))) == strict.sleep
+    assert effective(SleepPolicy(after=timedelta(hours=1))) == SleepPolicy(after=timedelta(hours=1))

@@ -1,12 +1,13 @@
 """What of a template can be changed under an environment in use."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from contracts.chart_values import ETCD
 from contracts.environment import Environment
-from contracts.template_change import in_place_problems
+from contracts.template_change import in_place_problems, term_problem
 from tests.workflows.conftest import a_start
 
 VOLUME = ("controlPlane", "statefulSet", "persistence", "volumeClaim")
@@ -70,3 +71,26 @@ def test_what_can_change(template: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_what_cannot_change(template: dict[str, Any], words: str) -> None:
     assert any(words in problem for problem in in_place_problems(BEFORE, after(**template)))
+
+
+@pytest.mark.parametrize(
+    ("name", "longest", "left", "is_refused"),
+    [
+        ("large", timedelta(hours=4), timedelta(hours=4), False),
+        ("large", timedelta(hours=4), timedelta(hours=4, minutes=1), True),
+        ("large", timedelta(days=30), timedelta(days=20), False),
+        # Its newer version: the end was granted.
+        ("", timedelta(hours=4), timedelta(days=20), False),
+    ],
+)
+def test_another_template_does_not_keep_an_end_that_it_would_not_grant(
+    name: str, longest: timedelta, left: timedelta, is_refused: bool
+) -> None:
+    """Ensures that who asks for a small one for a month does not have a large one for a month."""
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    before = BEFORE.template
+    ttl = before.ttl.model_copy(update={"maximum": longest})
+    new = before.model_copy(update={"name": name or before.name, "ttl": ttl})
+    problem = term_problem(before, new, now + left, now)
+    assert bool(problem) is is_refused
+    assert not problem or "large lasts at most 4h" in problem
