@@ -1,11 +1,13 @@
 """Checks several requests for environments together, before the first of them is sent. It starts nothing."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from contracts.environment_workflow import EnvironmentStart
+from contracts.size_limits import MAX_COLLABORATORS
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Principal
 from starter.config_files.validation_messages import sentence
@@ -17,6 +19,13 @@ from starter.request_errors import FieldProblem, InvalidRequest
 
 #: A key for the plans, none of which is started.
 _KEY = "check"
+
+
+def cost_of(bodies: Sequence[Any]) -> int:
+    """Return how many dry runs a check counts as: the directory is asked for as many people as in these."""
+    lists = [body.get("collaborators") for body in bodies if isinstance(body, dict)]
+    people = {str(each).lower() for named in lists if isinstance(named, list) for each in named}
+    return max(1, math.ceil(len(people) / MAX_COLLABORATORS))
 
 
 class RequestsCheck:

@@ -47,18 +47,21 @@ class Throttle:
         """Return the number of callers in memory."""
         return len(self._buckets)
 
-    def record(self, key: str) -> Limited | None:
-        """Count a request; if there were too many, return Limited and do not count it."""
-        now = self._clock()
+    def record(self, key: str, cost: int = 1) -> Limited | None:
+        """Count a request, which costs as much as so many; if there were too many, return Limited instead.
+
+        One that costs more than the burst needs the whole burst.
+        """
+        cost, now = min(cost, self._burst), self._clock()
         bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._remembered:
             self._buckets.popitem(last=False)
         bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._per_second)
         bucket.at = now
-        if bucket.left >= 1:
-            bucket.left -= 1
+        if bucket.left >= cost:
+            bucket.left -= cost
             bucket.is_refusing = False
             return None
         first, bucket.is_refusing = not bucket.is_refusing, True
-        return Limited(math.ceil((1 - bucket.left) / self._per_second), first)
+        return Limited(math.ceil((cost - bucket.left) / self._per_second), first)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from clients.errors import Unreachable
-from starter.api.requests_check import RequestsCheck
+from starter.api.requests_check import RequestsCheck, cost_of
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
 from starter.environments.requests.planning import RequestedEnvironment, plan
@@ -88,3 +88,19 @@ async def test_a_directory_that_does_not_answer() -> None:
     found = await check([{"name": "a", "template": "small"}], Directory(answers=False))
     assert not found.people_are_checked
     assert "could not be checked now" in found.message
+
+
+def test_a_check_counts_as_many_dry_runs_as_would_ask_for_its_people() -> None:
+    """Ensures that no person has a directory asked a hundred times as often as by single requests."""
+
+    def bodies(requests: int, people: int) -> list[Any]:
+        return [
+            {"name": f"lab-{one}", "collaborators": [f"p{one}-{each}@example.com" for each in range(people)]}
+            for one in range(requests)
+        ]
+
+    assert cost_of(bodies(100, 0)) == 1
+    assert cost_of(bodies(100, 1)) == 5
+    assert cost_of(bodies(100, 20)) == 100
+    assert cost_of([{"collaborators": ["a@example.com", "A@example.com"]}] * 100) == 1
+    assert cost_of([None, "x", {"collaborators": "x"}, {"collaborators": [[1], None]}]) == 1

@@ -35,3 +35,18 @@ def test_many_addresses_are_forgotten_the_oldest_first() -> None:
     assert len(throttle) == 100
     assert throttle.record("999")
     assert throttle.record("0") is None
+
+
+def test_one_that_costs_more_leaves_less_for_others() -> None:
+    clock = Clock()
+    throttle = Throttle(10, 1.0, clock=clock)
+    assert throttle.record("a", 8) is None
+    limited = throttle.record("a", 5)
+    assert limited
+    assert limited.retry_after == 3
+    assert throttle.record("a", 2) is None
+    clock.now = 9.0
+    # More than the burst: it needs all of it.
+    assert throttle.record("a", 99)
+    clock.now = 10.0
+    assert throttle.record("a", 99) is None

@@ -27,6 +27,7 @@ from starter.api.dependencies import (
 )
 from starter.api.problem_details import too_many
 from starter.api.request_models import EnvironmentRequest, RequestsToCheck
+from starter.api.requests_check import cost_of
 from starter.auth.policy import Principal, Verb
 from starter.auth.rate_limit import Throttle
 from starter.auth.security_log import note_object, note_read
@@ -106,13 +107,13 @@ async def check_requests(
     The fields of the problems begin with the number of the request, such as `environments.3.ttl`.
     """
     note_read()
-    require_few_previews(throttle, caller)
+    require_few_previews(throttle, caller, cost_of(body.environments))
     return await check.check(body.environments, caller)
 
 
-def require_few_previews(throttle: Throttle, caller: Principal) -> None:
-    """Raise ApiProblem if the caller makes more dry runs than a person needs."""
-    if limited := throttle.record(caller.email):
+def require_few_previews(throttle: Throttle, caller: Principal, cost: int = 1) -> None:
+    """Raise ApiProblem if the caller makes more dry runs than a person needs; this one counts as `cost`."""
+    if limited := throttle.record(caller.email, cost):
         raise too_many("dry runs", limited)
 
 
