@@ -114,7 +114,7 @@ def test_values_of_the_page_are_accepted() -> None:
     page = (CHECKOUT / "docs" / "how-to" / "install-with-helm.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", page, re.DOTALL | re.MULTILINE)
     first, *others = [yaml.safe_load(textwrap.dedent(text)) for _, text in blocks]
-    assert len(others) == 3
+    assert len(others) == 4
     assert objects(first)
     for change in others:
         assert objects(with_values(change, base=first))
