@@ -367,11 +367,18 @@ def size_of(size: Size, values: Mapping[str, Any]) -> Amount:
     """Return what an environment reserves: all that its namespace may use.
 
     Raises:
-        ValueError: A value of the chart is not a quantity.
+        ValueError: A value of the chart is not a quantity, or a negative one.
     """
     parts = parts_of_size(size, values)
     return Amount(
         environments=1,
-        cpu=ceil(sum(map(parse_quantity, parts["cpu"]), Decimal(0)) * 1000),
-        memory=ceil(sum(map(parse_quantity, parts["memory"]), Decimal(0))),
+        cpu=ceil(sum(map(_positive, parts["cpu"]), Decimal(0)) * 1000),
+        memory=ceil(sum(map(_positive, parts["memory"]), Decimal(0))),
     )
+
+
+def _positive(quantity: str) -> Decimal:
+    amount = parse_quantity(quantity)
+    if amount < 0:
+        raise ValueError(f'"{quantity}" is less than nothing, and a limit of the chart')
+    return amount

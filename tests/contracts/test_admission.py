@@ -20,6 +20,7 @@ from contracts.capacity.models import (
     ReservationRequest,
     size_of,
 )
+from contracts.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Size
 from contracts.types.quantities import format_cpu, format_memory
@@ -494,3 +495,22 @@ def test_one_that_sleeps_is_transferred_within_what_it_holds() -> None:
     sleep(book, "a", "life-of-a", NOW)
     quotas = Quotas(person=Limits(cpu=1000, environments=1))
     assert reassign(book, an_ask("a", owner="bob@example.com", quotas=quotas), NOW).host == "one"
+
+
+@pytest.mark.parametrize("what", ["cpu", "memory"])
+@pytest.mark.parametrize("path", [("controlPlane", "statefulSet"), (*ETCD, "statefulSet")])
+def test_nothing_reserves_less_than_nothing(what: str, path: tuple[str, ...]) -> None:
+    """Ensures that a parameter of a template does not make room for others by a negative limit."""
+    values: dict[str, Any] = {"resources": {"limits": {"cpu": "1", "memory": "1Gi", what: -1000}}}
+    for key in reversed(path):
+        values = {key: values}
+    values = merge_values(
+        {"controlPlane": {"statefulSet": {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}}}, values
+    )
+    if path[:-1] == ETCD:
+        values = merge_values(
+            values, {"controlPlane": {"backingStore": {"etcd": {"deploy": {"enabled": True}}}}}
+        )
+    size = Size(cpu="2", memory="2Gi", storage="1Gi", pods=10)
+    with pytest.raises(ValueError, match='"-1000" is less than nothing'):
+        size_of(size, values)
