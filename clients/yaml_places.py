@@ -8,6 +8,33 @@ import yaml
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def places_below(root: yaml.Node | None, path: Sequence[str | int], depth: int) -> dict[str, tuple[int, int]]:
+    """Return line and column of each field below `path`, by their names with dots, so many levels deep."""
+    node = root
+    for part in path:
+        node = next((value for name, _, value in _children(node) if name == str(part)), None)
+    found: dict[str, tuple[int, int]] = {}
+    for name, key, value in _children(node):
+        found.setdefault(name, (key.start_mark.line + 1, key.start_mark.column + 1))
+        if depth > 1:
+            below = places_below(value, (), depth - 1)
+            found = (
+                {**{f"{name}.{rest}": place for rest, place in below.items()}, **found} if below else found
+            )
+    return found
+
+
+def _children(node: yaml.Node | None) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """Yield the name, the node that has its place, and the value of each part of a node."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                yield str(key.value), key, value
+    elif isinstance(node, yaml.SequenceNode):
+        for index, entry in enumerate(node.value):
+            yield str(index), entry, entry
+
+
 def place_of(root: yaml.Node | None, path: Sequence[str | int]) -> tuple[int, int]:
     """Return line and column of `path` below the root, or of its parent if `path` is missing."""
     node, place = root, (1, 1)

@@ -4,13 +4,14 @@ import codecs
 import json
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from clients.safe_yaml import UnsupportedYaml, compose_all_yaml, text_value_of
-from clients.yaml_places import lone_surrogates, place_of, repeated_keys
+from clients.yaml_places import lone_surrogates, place_of, places_below, repeated_keys
 from starter.cli.bulk.requests import MAX_ENVIRONMENTS, BulkRequest, Place
 from starter.cli.errors import CliError, Code
 
@@ -19,6 +20,8 @@ MAX_BYTES = 2 * 1024 * 1024
 #: The field of a document that has several environments.
 _LIST = "environments"
 _COUNT = "count"
+#: How deep the fields of an environment are: `labels.KEY`, `collaborators.0`.
+_DEPTH = 2
 #: The first bytes of each encoding; that of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -73,12 +76,14 @@ def read_requests(file: Path) -> list[BulkRequest]:
         words = problem if isinstance(error, UnsupportedYaml) else f"is not valid YAML or JSON: {problem}"
         problems.add(place, words)
         raise unusable(problems.lines) from None
-    requests = [request for root, content in documents for request in _requests_of(root, content, problems)]
+    every = (request for root, content in documents for request in _requests_of(root, content, problems))
+    # No more than needed to know that there are too many: each entry may stand for hundreds.
+    requests = list(islice(every, MAX_ENVIRONMENTS + 1))
     problems.raise_if_any()
     if not requests:
         raise CliError(Code.BAD_INPUT, f"{name} has no environment in it; nothing was started")
     if len(requests) > MAX_ENVIRONMENTS:
-        message = f"{name} has {len(requests)} environments: at most {MAX_ENVIRONMENTS} at once"
+        message = f"{name} has more than {MAX_ENVIRONMENTS} environments, which is the most at once"
         raise CliError(Code.BAD_INPUT, message)
     _require_distinct(requests, problems)
     return requests
@@ -151,7 +156,7 @@ def _entry(
         problems.add(start, "is not an environment: write its fields, such as name and template")
         return
     body = {key: value for key, value in entry.items() if key != _COUNT and not key.startswith("x-")}
-    request = BulkRequest(body, Place(problems.file, _places(root, path, entry), start))
+    request = BulkRequest(body, Place(problems.file, places_below(root, path, _DEPTH), start))
     if _COUNT not in entry:
         yield request
         return
@@ -161,21 +166,6 @@ def _entry(
         problems.add(place_of(root, (*path, _COUNT)), message)
         return
     yield from request.times(int(count))
-
-
-def _places(
-    root: yaml.Node, path: tuple[str | int, ...], value: Any, name: str = ""
-) -> dict[str, tuple[int, int]]:
-    """Return the place of each field below the path, by its name in the API."""
-    found = {name: place_of(root, path)} if name else {}
-    inner: Iterator[tuple[str | int, Any]] = iter(())
-    if isinstance(value, dict):
-        inner = iter(value.items())
-    elif isinstance(value, list):
-        inner = iter(enumerate(value))
-    for key, each in inner:
-        found |= _places(root, (*path, key), each, f"{name}.{key}" if name else str(key))
-    return found
 
 
 def _require_distinct(requests: list[BulkRequest], problems: _Problems) -> None:

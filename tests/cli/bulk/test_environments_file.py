@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from clients import yaml_places
+from starter.cli.bulk import environments_file
 from starter.cli.bulk.environments_file import read_requests
-from starter.cli.bulk.requests import MAX_ENVIRONMENTS, common_labels
+from starter.cli.bulk.requests import MAX_ENVIRONMENTS, BulkRequest, common_labels
 from starter.cli.errors import CliError, Code
 
 TWO = """\
@@ -28,6 +30,12 @@ def bodies(tmp_path: Path, content: str | bytes) -> list[dict[str, Any]]:
     file = tmp_path / "environments.yaml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return [dict(request.body) for request in read_requests(file)]
+
+
+def read_requests_of(tmp_path: Path, content: str) -> list[BulkRequest]:
+    file = tmp_path / "environments.yaml"
+    file.write_text(content)
+    return read_requests(file)
 
 
 def problems(tmp_path: Path, content: str | bytes) -> list[str]:
@@ -156,3 +164,49 @@ def test_labels_of_the_command_line(tmp_path: Path) -> None:
     file.write_text("- {name: a, labels: {x: 1, y: 2}}\n- {name: b, labels: {x: 1}}\n")
     requests = [one.with_labels({"y": "3"}) for one in read_requests(file)]
     assert common_labels(requests) == {"x": "1", "y": "3"}
+
+
+def test_a_file_with_too_many_counts_is_refused_before_all_of_them_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that a small file does not fill the memory: each entry may stand for five hundred."""
+    made: list[int] = []
+    times = BulkRequest.times
+
+    def counted(self: BulkRequest, count: int) -> list[BulkRequest]:
+        made.append(count)
+        return times(self, count)
+
+    monkeypatch.setattr(BulkRequest, "times", counted)
+    content = "".join(f"- {{name: e{number}, template: small, count: 400}}\n" for number in range(100))
+    with pytest.raises(CliError, match=f"more than {MAX_ENVIRONMENTS} environments"):
+        bodies(tmp_path, content)
+    assert len(made) == 2
+
+
+def test_many_unknown_fields_take_little_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the place of each is not searched for from the start of the file."""
+    searched: list[object] = []
+    place_of = yaml_places.place_of
+
+    def counted(root: Any, path: Any) -> tuple[int, int]:
+        searched.append(path)
+        return place_of(root, path)
+
+    monkeypatch.setattr(environments_file, "place_of", counted)
+    fields = "".join(f"  x{number}: 1\n" for number in range(2000))
+    [request] = read_requests_of(tmp_path, f"- name: one\n  template: small\n{fields}")
+    assert request.place.describe("x1999").endswith(":2002:3: ")
+    assert request.place.describe("labels.none").endswith(":1:3: ")
+    assert len(searched) < 5
+
+
+def test_a_field_has_its_place_also_where_it_is_merged_or_deeper(tmp_path: Path) -> None:
+    content = (
+        "x-base: &base\n  template: small\n  labels: {a: b}\nenvironments:\n  - name: one\n    <<: *base\n"
+        "    collaborators: [a@example.com,\n      b@example.com]\n"
+    )
+    [request] = read_requests_of(tmp_path, content)
+    assert request.place.describe("collaborators.1").endswith(":8:7: ")
+    assert request.place.describe("collaborators.1.x").endswith(":8:7: ")
+    assert request.place.describe("template").endswith(":5:5: ")
