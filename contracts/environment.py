@@ -14,6 +14,7 @@ from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
 from contracts.phases import StepState as StepState
 from contracts.phases import System as System
+from contracts.size_limits import truncate
 from contracts.sleep_rules import SleepPolicy, SleepReason, problems_within
 from contracts.template import Template
 from contracts.template_parameters import ParameterValue
@@ -128,6 +129,11 @@ class Problem(Frozen):
     cause: str
     remedy: str
     type: str
+
+    @property
+    def truncated(self) -> "Problem":
+        """The problem with its texts cut to a length that can be carried."""
+        return self.model_copy(update={"cause": truncate(self.cause), "remedy": truncate(self.remedy)})
 
 
 class Finding(Frozen):

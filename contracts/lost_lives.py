@@ -109,6 +109,7 @@ def forced_start(
             "phase": Phase.TEARING_DOWN,
             "outcome": Outcome.DELETED,
             "ended_at": None,
+            "change": None,
             "steps": done_steps(environment, "may be there"),
             "receipts": {},
             "problem": None,

@@ -98,16 +98,16 @@ class AccessUpdater:
                 return AnswerKind.NOTHING_TO_DO, f"{person} owns {name} and has access already."
             if is_member:
                 return AnswerKind.NOTHING_TO_DO, f"{person} is a collaborator of {name} already."
-            self._state.add_collaborator(ask.actor, person)
+            self._state.people.add_collaborator(ask.actor, person)
             self._notifier.notify_of_access(NotificationKind.COLLABORATOR_ADDED, person, ask.actor)
             message = f"{person} is a collaborator of {name} now."
         else:
             if not is_member:
                 return AnswerKind.NOTHING_TO_DO, f"{person} is no collaborator of {name}."
-            self._state.remove_collaborator(ask.actor, person)
+            self._state.people.remove_collaborator(ask.actor, person)
             self._notifier.notify_of_access(NotificationKind.COLLABORATOR_REMOVED, person, ask.actor)
             message = f"{person} is no collaborator of {name} any more."
-        self.start()
+        self.apply()
         return AnswerKind.ACCEPTED, message
 
     def transfer(self, ask: TransferInput) -> tuple[AnswerKind, str]:
@@ -116,9 +116,9 @@ class AccessUpdater:
         name, person, before = environment.name, ask.person, environment.owner
         if person == before:
             return AnswerKind.NOTHING_TO_DO, f"{name} belongs to {person} already."
-        self._state.transfer(ask.actor, person)
+        self._state.people.transfer(ask.actor, person)
         self._notifier.notify_of_access(NotificationKind.TRANSFERRED, before, ask.actor)
-        self.start()
+        self.apply()
         return AnswerKind.ACCEPTED, f"{name} belongs to {person} now."
 
     def leave(self, ask: LeaverInput) -> str:
@@ -128,27 +128,34 @@ class AccessUpdater:
         if ask.action is LeaverAction.RETURNED:
             if person != environment.owner or not status.owner_left:
                 return "it knows nothing of that"
-            self._state.owner_returns(ask.actor)
+            self._state.people.owner_returns(ask.actor)
             result = f"{person} is its owner again"
         elif person == environment.owner:
             if status.owner_left:
                 return "its owner has left before"
-            self._state.owner_leaves(ask.actor)
+            self._state.people.owner_leaves(ask.actor)
             self._notifier.notify_of_access(NotificationKind.OWNER_LEFT, "", ask.actor)
             result = f"offered to team {environment.spec.team}"
         elif person in environment.collaborators:
-            self._state.remove_collaborator(ask.actor, person, "the directory does not know them any more")
+            self._state.people.remove_collaborator(
+                ask.actor, person, "the directory does not know them any more"
+            )
             self._notifier.notify_of_access(NotificationKind.COLLABORATOR_REMOVED, person, ask.actor)
             result = f"{person} is no collaborator any more"
         else:
             return f"{person} is not one of its people"
-        self.start()
+        self.apply()
         return result
 
     def start(self) -> None:
-        """Apply what is pending; call this after each change."""
+        """Apply what is pending, also after `stop`."""
+        self._stopped = False
+        self.apply()
+
+    def apply(self) -> None:
+        """Apply what is pending, unless it is stopped; call this after each change."""
         self._revision += 1
-        if self._state.status.access.is_pending and not self.is_busy:
+        if self._state.status.access.is_pending and not self.is_busy and not self._stopped:
             self._task = asyncio.create_task(self._apply())
 
     async def stop(self) -> None:
@@ -156,7 +163,6 @@ class AccessUpdater:
         self._stopped = True
         self._revision += 1
         await workflow.wait_condition(lambda: not self.is_busy)
-        self._stopped = False
 
     async def _apply(self) -> None:
         pause = self._timeouts.first_pause
@@ -165,7 +171,7 @@ class AccessUpdater:
             is_awake = self._state.phase is Phase.READY
             attempt = await self._attempt(changes, _SYSTEMS if is_awake else _SYSTEMS_OF_SLEEP)
             if attempt.problem:
-                self._state.set_access(self._state.status.access, attempt.problem)
+                self._state.people.set_access(self._state.status.access, attempt.problem)
                 await self._wait(pause, revision)
                 pause = min(2 * pause, self._timeouts.longest_pause, MAX_PAUSE)
             elif attempt.is_complete and not is_awake:
@@ -223,7 +229,7 @@ class AccessUpdater:
                 if result.in_doubt:
                     self._doubt(changes)
                 for person in result.unknown:
-                    self._state.drop_unknown_collaborator(person)
+                    self._state.people.drop_unknown_collaborator(person)
         return _Attempt(is_complete, problem)
 
     async def _execute(self, system: System, method: _Change, input: AccessInput, what: str) -> AccessResult:
@@ -259,12 +265,12 @@ class AccessUpdater:
     def _doubt(self, changes: AccessChanges) -> None:
         until = workflow.now() + self._timeouts.late_response_window
         access = self._state.status.access.doubt(changes.people, until)
-        self._state.set_access(access, self._state.status.access_problem)
+        self._state.people.set_access(access, self._state.status.access_problem)
 
     def _record(self, changes: AccessChanges, started_at: datetime) -> None:
         before = self._state.status.access
         after = before.after(changes, started_at)
-        self._state.set_access(after)
+        self._state.people.set_access(after)
         for action, was, now in (
             ("gave access", before.granting, after.granting),
             ("took access away", before.revoking, after.revoking),

@@ -8,7 +8,6 @@ again.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -33,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         ReassignInput,
         ReleaseInput,
         ReservationList,
+        ReservationRequest,
         ReserveInput,
         ReserveResult,
         ResizedInput,
@@ -43,7 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
     from contracts.environment import System
     from contracts.environment_workflow import undo_queue
-    from contracts.errors import ErrorType
+    from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.temporal.task_queues import system_queue
     from contracts.types.quantities import format_cpu, format_memory
 
@@ -249,6 +249,7 @@ class CapacityWorkflow:
         """Reserve CPU and memory on the life's host; a life that is awake keeps them."""
         if self._audited_at is None:
             await workflow.wait_condition(lambda: self._audited_at is not None)
+        self._refuse_ended(input.request)
         decision = admission.wake(self._ledger, input.request, workflow.now())
         if decision.refusal:
             raise _refused((decision,))
@@ -259,7 +260,7 @@ class CapacityWorkflow:
         """Check the limits, and hold the larger of both sizes until the change is settled."""
         if self._audited_at is None:
             await workflow.wait_condition(lambda: self._audited_at is not None)
-        decision = admission.resize(self._ledger, input.request, workflow.now())
+        decision = admission.resize(self._ledger, input, workflow.now())
         if decision.refusal:
             raise _refused((decision,))
         return ReserveResult(decisions=(decision,))
@@ -268,9 +269,17 @@ class CapacityWorkflow:
     def _check_wake(self, input: WakeInput) -> None:
         """Reject the update here when there is no room; this leaves nothing in the history."""
         if self._audited_at is not None:
+            self._refuse_ended(input.request)
             decision = admission.decide_wake(self._ledger, input.request, workflow.now())
             if decision.refusal:
                 raise _refused((decision,))
+
+    def _refuse_ended(self, ask: ReservationRequest) -> None:
+        """Raise if the life has given its place back: a place that it got now would have no owner."""
+        if ask.life in self._ended:
+            message = f"{ask.name} is gone: it cannot be woken any more."
+            refusal = Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message)
+            raise _refused((PlacementDecision(refusal=refusal),))
 
     @workflow.signal(description="A life sleeps and needs no CPU and no memory")
     def sleep(self, input: CapacitySleepInput | None = None) -> None:
@@ -282,16 +291,15 @@ class CapacityWorkflow:
     def _check_resize(self, input: ResizeInput) -> None:
         """Reject the update here when there is no room; this leaves nothing in the history."""
         if self._audited_at is not None:
-            decision = admission.decide_resize(self._ledger, input.request, workflow.now())
+            decision = admission.decide_resize(self._ledger, input, workflow.now())
             if decision.refusal:
                 raise _refused((decision,))
 
     @workflow.signal(description="What a life holds after a change of its template")
     def resized(self, input: ResizedInput | None = None) -> None:
         """Set the template and the size of an open life; do nothing if it holds nothing."""
-        held = self._ledger.get(input.name) if input else None
-        if input and held and input.life in held.lives:
-            self._ledger.put(replace(held, template=input.template, size=input.size))
+        if input is not None:
+            admission.settle(self._ledger, input)
 
     @workflow.signal(description="A life needs its place no more")
     def release(self, input: ReleaseInput | None = None) -> None:

@@ -58,14 +58,18 @@ class DriftRepair:
             action = "found it altered" if now else "found it as it should be"
             self._state.add_log_entry(ask.actor, action, result)
         self._state.set_drift(now)
-        self.start()
+        self._begin()
         repaired = [one.step for one in now if one.repairs]
         if repaired:
             return f"repairs {', '.join(repaired)}"
         return "reported" if now else "as it should be"
 
     def start(self) -> None:
-        """Repair what is to be repaired, also what the former run has left."""
+        """Repair what is to be repaired, also what the former run has left, and after `stop`."""
+        self._stopped = False
+        self._begin()
+
+    def _begin(self) -> None:
         is_wanted = self._is_allowed and any(one.repairs for one in self._state.status.drift)
         if is_wanted and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
@@ -77,7 +81,8 @@ class DriftRepair:
 
     @property
     def _is_allowed(self) -> bool:
-        return not self._stopped and self._state.phase is Phase.READY
+        status = self._state.status
+        return not self._stopped and status.phase is Phase.READY and status.change is None
 
     async def _run(self) -> None:
         environment = self._state.status.environment
@@ -116,8 +121,8 @@ class DriftRepair:
         for person in sorted(removed):
             access = access.revoke(person)
         if removed:
-            self._state.set_access(access, self._state.status.access_problem)
-            self._access.start()
+            self._state.people.set_access(access, self._state.status.access_problem)
+            self._access.apply()
 
     def _set_problem(self, problem: Problem, wanted: set[StepName]) -> None:
         drift: tuple[Drift, ...] = tuple(

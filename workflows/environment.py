@@ -6,7 +6,6 @@ Its open run is the record of the environment.
 """
 
 import asyncio
-from datetime import timedelta
 
 from temporalio import workflow
 
@@ -18,21 +17,16 @@ with workflow.unsafe.imports_passed_through():
         AnswerKind,
         ChangeTemplateInput,
         CollaboratorInput,
-        DueInput,
         EnvironmentStart,
         ExtendInput,
         LifeInput,
         RequestInput,
         SleepChangeInput,
-        SweepUpdateAnswer,
-        SweepUpdateInput,
         TransferInput,
     )
-    from contracts.expiry import Due, DueKind, format_utc
-    from contracts.leaver_rules import LeaverInput
+    from contracts.expiry import format_utc
     from contracts.notifications import NotificationKind
     from contracts.telemetry.trace_context import current_trace
-    from contracts.types.durations import format_duration
 
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
@@ -46,6 +40,7 @@ from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
 from workflows.sleep import SleepController
+from workflows.sweep_messages import SweepMessages
 from workflows.template_change import TemplateChanger
 from workflows.update_decorator import described_update
 from workflows.update_rules import UpdateRules
@@ -53,7 +48,7 @@ from workflows.worker_versions import is_to_move
 
 
 @workflow.defn(name="EnvironmentWorkflow")
-class EnvironmentWorkflow:
+class EnvironmentWorkflow(SweepMessages):
     """One environment: provisioned, ready, and torn down in every case.
 
     Completes with the `EnvironmentStatus` of a life that was deleted, expired or cancelled. Fails with
@@ -69,10 +64,12 @@ class EnvironmentWorkflow:
         self._saga = Saga(start, self._state)
         self._notifier = Notifier(self._state, start.timeouts)
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
-        self._sleep = SleepController(self._state, self._notifier, self._access, start.timeouts)
-        self._changer = TemplateChanger(start, self._state)
+        self._changer = TemplateChanger(start, self._state, self._has_to_end)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         self._drift = DriftRepair(self._saga, self._state, self._access, self._rules)
+        self._sleep = SleepController(
+            self._state, self._notifier, self._access, start.timeouts, lambda: self._drift.is_busy
+        )
         status = self._state.status
         actor = start.forced_by or MOORAGE_ACTOR
         self._ending = Ending(status.outcome, actor, status.problem) if status.outcome else None
@@ -112,21 +109,21 @@ class EnvironmentWorkflow:
         end_operation(making, self._state, self._ending)
 
     async def _stay_ready(self) -> None:
-        for part in (self._access, self._sleep, self._drift):
-            part.start()
-        await self._wait_shielded(lambda: self._has_to_end() or self._is_to_continue_as_new())
-        self._record_cancellation()
-        if not self._ending:
-            await self._wait_shielded(lambda: self._has_to_end() or self._is_idle())
+        while not self._ending:
+            for part in (self._changer, self._access, self._sleep, self._drift):
+                part.start()
+            await self._wait_shielded(
+                lambda: self._has_to_end() or (self._is_to_continue_as_new() and self._is_idle())
+            )
             self._record_cancellation()
-        # Pending changes go on in the next run. A teardown must not overtake one.
-        for stopped in (self._drift, self._sleep, self._access, self._changer):
-            await self._run_shielded(stopped.stop())
-        self._saga.record_doubt(self._changer.is_in_doubt)
-        self._record_cancellation()
-        if not self._ending:
-            # Nothing is in progress in `ready`, so the next run needs only the record.
-            start_next_run(self._start, self._state)
+            # Pending changes go on in the next run. A teardown must not overtake one.
+            for stopped in (self._drift, self._sleep, self._access):
+                await self._run_shielded(stopped.stop())
+            await self._run_shielded(self._changer.stop_rollback())
+            self._record_cancellation()
+            # An update may have come while they stopped, which the next run could not answer.
+            if not self._ending and self._is_idle():
+                start_next_run(self._start, self._state)
 
     def _is_to_continue_as_new(self) -> bool:
         # After a change of the template, the next run begins with what the environment has then.
@@ -135,6 +132,9 @@ class EnvironmentWorkflow:
 
     async def _tear_down(self) -> None:
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
+        # Also one that the former run has left: an end may come before this run goes on with it.
+        await self._run_shielded(self._changer.stop())
+        self._saga.record_doubt(self._changer.is_in_doubt)
         undoing = begin_undoing(self._state, self._ending, forced=bool(self._start.forced_by))
         if self._state.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
@@ -331,50 +331,6 @@ class EnvironmentWorkflow:
             self._rules.check_change()
             if self._changer.is_busy or self._drift.is_busy:
                 self._rules.refuse_second_change()
-
-    @workflow.query(description="What the expiry sweep would have it do")
-    def due(self, ask: DueInput) -> Due:
-        """Return what is due at `ask.now`. The caller passes the time because a query has no time."""
-        return self._rules.due(ask.now, ask.lookahead)
-
-    @described_update("Record that a warning is given, and tell its people")
-    async def warn(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
-        """Record the warning that is due and start to notify the people of the environment."""
-        due = self._rules.require_due(ask, DueKind.WARN)
-        moved = self._state.warn(ask.actor, due.lead or timedelta(0))
-        self._notifier.notify(NotificationKind.WARNING, moved)
-        ends_at = self._state.status.expires_at
-        result = f"warned: it ends {format_utc(ends_at)}"
-        if moved:
-            result += f", {format_duration(moved)} later than it was to, because the warning is late"
-        return SweepUpdateAnswer(result=result, ends_at=ends_at)
-
-    @warn.validator
-    def _check_warn(self, ask: SweepUpdateInput) -> None:
-        self._rules.check_life(ask)
-        self._rules.require_due(ask, DueKind.WARN)
-
-    @described_update("Take note that one of its people has left")
-    async def person_left(self, ask: LeaverInput) -> str:
-        """End the access of a person whom the directory does not know; return what was done."""
-        return self._access.leave(ask)
-
-    @person_left.validator
-    def _check_person_left(self, ask: LeaverInput) -> None:
-        self._rules.check_life(ask)
-        self._rules.check_leaver()
-
-    @described_update("End it because its time is up")
-    async def expire(self, ask: SweepUpdateInput) -> SweepUpdateAnswer:
-        """Start the teardown if the end has come by Temporal's time at this moment."""
-        due = self._rules.require_due(ask, DueKind.END)
-        self._ending = Ending(Outcome.EXPIRED, ask.actor, pause=ask.teardown_delay, trace=current_trace.get())
-        return SweepUpdateAnswer(result=f"ended: {due.reason}", ends_at=self._state.status.expires_at)
-
-    @expire.validator
-    def _check_expire(self, ask: SweepUpdateInput) -> None:
-        self._rules.check_life(ask)
-        self._rules.require_due(ask, DueKind.END)
 
     @described_update("Try again to undo what could not be undone")
     async def resume_teardown(self, by: ActorInput) -> Answer:

@@ -9,43 +9,37 @@ from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.access import AccessChanges
     from contracts.environment import (
-        MOORAGE_ACTOR,
         AuditLogEntry,
         Certificate,
         Drift,
-        Environment,
         EnvironmentStatus,
         Outcome,
-        OwnerLeft,
         Phase,
         Problem,
         Receipt,
         SleepStatus,
-        Spec,
         StepName,
         StepState,
         StepStatus,
         System,
-        TemplateChange,
     )
     from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.sleep_rules import SleepPolicy
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
-    from contracts.template import Template
-    from contracts.template_change import describe_template
     from contracts.template_parameters import format_parameters
-    from contracts.temporal import search_attributes, workflow_memo
+    from contracts.temporal import search_attributes
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of
 
 from workflows.details import render_details
 from workflows.life_metrics import measure_phase
+from workflows.people_record import PeopleRecord
 from workflows.steps import steps_of
 from workflows.telemetry.tracing import starting_trace
+from workflows.template_record import TemplateRecord
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
 #: dropped.
@@ -98,6 +92,8 @@ class EnvironmentState:
                 ),
             )
         self.status = status
+        self.people = PeopleRecord(self)
+        self.template = TemplateRecord(self)
         self._answers: dict[str, Answer] = dict(start.carried.answers) if start.carried else {}
         workflow.set_current_details(render_details(self.status))
 
@@ -106,7 +102,8 @@ class EnvironmentState:
         """The phase of the environment's life."""
         return self.status.phase
 
-    def _change(self, **fields: object) -> None:
+    def set_fields(self, **fields: object) -> None:
+        """Set fields of the status, and show it."""
         self.status = self.status.model_copy(update=fields)
         workflow.set_current_details(render_details(self.status))
 
@@ -122,14 +119,14 @@ class EnvironmentState:
             Phase.READY: {"ready_at": now},
             Phase.GONE: {"ended_at": now},
         }
-        self._change(phase=phase, **({} if is_again else reached.get(phase, {})))
+        self.set_fields(phase=phase, **({} if is_again else reached.get(phase, {})))
         workflow.upsert_search_attributes([search_attributes.PHASE.value_set(phase.value)])
         if not is_again:
             measure_phase(self.status)
 
     def set_sleep_policy(self, actor: str, policy: SleepPolicy | None) -> None:
         """Record when it falls asleep by itself; None is the policy of its template."""
-        self._change(own_sleep_policy=policy)
+        self.set_fields(own_sleep_policy=policy)
         effective = self.status.sleep_policy
         self.add_log_entry(
             actor, "changed when it sleeps", effective.sentence if effective else "only on request"
@@ -137,13 +134,13 @@ class EnvironmentState:
 
     def note_use(self) -> None:
         """Record that a person uses it now."""
-        self._change(used_at=workflow.now())
+        self.set_fields(used_at=workflow.now())
 
     def set_sleep(self, sleep: SleepStatus | None) -> None:
         """Record its sleep; None once it is awake."""
         if sleep and sleep.problem:
-            sleep = sleep.model_copy(update={"problem": _truncate_problem(sleep.problem)})
-        self._change(sleep=sleep)
+            sleep = sleep.model_copy(update={"problem": sleep.problem.truncated})
+        self.set_fields(sleep=sleep)
 
     def set_drift(self, drift: tuple[Drift, ...]) -> None:
         """Record what is missing or altered under it."""
@@ -151,16 +148,16 @@ class EnvironmentState:
             one.model_copy(
                 update={
                     "what": truncate(one.what),
-                    "problem": _truncate_problem(one.problem) if one.problem else None,
+                    "problem": one.problem.truncated if one.problem else None,
                 }
             )
             for one in drift
         )
-        self._change(drift=tuple(cut))
+        self.set_fields(drift=tuple(cut))
 
     def set_trace(self, trace: TraceContext) -> None:
         """Record the span of the making, or of the undoing, in progress."""
-        self._change(traceparent=trace.traceparent)
+        self.set_fields(traceparent=trace.traceparent)
 
     def set_outcome(
         self, outcome: Outcome, actor: str, problem: Problem | None = None, *, forced: bool = False
@@ -169,7 +166,7 @@ class EnvironmentState:
 
         `forced` means that the life's own workflow could not end it.
         """
-        self._change(outcome=outcome, problem=_truncate_problem(problem) if problem else None)
+        self.set_fields(outcome=outcome, problem=problem.truncated if problem else None)
         action = {
             Outcome.DELETED: "asked to delete it",
             Outcome.CANCELLED: "cancelled it",
@@ -192,8 +189,8 @@ class EnvironmentState:
             result += (
                 f"; moved by {format_duration(moved)}, because the warning could not be recorded in time"
             )
-        self._change(warnings=after.warnings)
-        self._move_end(after.ends_at, actor, f"warned {format_duration(lead)} before the end", result)
+        self.set_fields(warnings=after.warnings)
+        self.move_end(after.ends_at, actor, f"warned {format_duration(lead)} before the end", result)
         return moved
 
     def extend(self, actor: str, after: Term, reason: str) -> None:
@@ -201,79 +198,8 @@ class EnvironmentState:
         last = after.extensions[-1]
         beyond = ", beyond what its template allows" if last.override else ""
         result = f"ends {format_utc(after.ends_at)}" + (f"; reason: {reason}" if reason else "")
-        self._change(warnings=after.warnings, extensions=after.extensions)
-        self._move_end(after.ends_at, actor, f"extended it by {format_duration(last.by)}{beyond}", result)
-
-    def add_collaborator(self, actor: str, person: str) -> None:
-        """Record that the person may use the environment; the outside systems get it later."""
-        people = tuple(sorted({*self.status.environment.collaborators, person}))
-        self._change_collaborators(people, self.status.access.grant(person))
-        self.add_log_entry(actor, f"added {person}")
-
-    def remove_collaborator(self, actor: str, person: str, reason: str = "") -> None:
-        """Record that the person may not use the environment any more."""
-        people = tuple(one for one in self.status.environment.collaborators if one != person)
-        self._change_collaborators(people, self.status.access.revoke(person))
-        self.add_log_entry(actor, f"removed {person}", reason)
-
-    def transfer(self, actor: str, person: str) -> None:
-        """Record that the environment belongs to the person, and no more to its owner so far."""
-        before = self.status.environment
-        people = tuple(one for one in before.collaborators if one != person)
-        access = self.status.access.revoke(before.owner).grant(person)
-        self._change(environment=before.model_copy(update={"owner": person}))
-        self._end_offer(actor, "has an owner again")
-        self._change_collaborators(people, access)
-        workflow.upsert_search_attributes([search_attributes.OWNER.value_set(person)])
-        self.add_log_entry(actor, f"transferred it to {person}", f"it belonged to {before.owner}")
-
-    def owner_leaves(self, actor: str) -> None:
-        """Record that the directory does not know the owner any more: the team may take the environment.
-
-        Its end comes nearer, and it is warned again before that.
-        """
-        status, now = self.status, workflow.now()
-        environment = status.environment
-        ends_at = min(status.expires_at, now + environment.template.ttl.without_owner)
-        self._change(
-            owner_left=OwnerLeft(at=now, ends_at=status.expires_at),
-            access=status.access.revoke(environment.owner),
-            warnings=(),
-        )
-        workflow.upsert_memo({workflow_memo.OWNER_LEFT: now.isoformat()})
-        result = f"offered to team {environment.spec.team}; ends {format_utc(ends_at)}"
-        self._move_end(ends_at, actor, f"found that {environment.owner} has left", result)
-
-    def owner_returns(self, actor: str) -> None:
-        """Record that the directory knows the owner again."""
-        owner = self.status.environment.owner
-        self.set_access(self.status.access.grant(owner), self.status.access_problem)
-        self._end_offer(actor, f"found that {owner} is back")
-
-    def _end_offer(self, actor: str, action: str) -> None:
-        left = self.status.owner_left
-        if left is None:
-            return
-        self._change(owner_left=None, warnings=())
-        workflow.upsert_memo({workflow_memo.OWNER_LEFT: None})
-        ends_at = max(self.status.expires_at, left.ends_at)
-        self._move_end(ends_at, actor, action, f"ends {format_utc(ends_at)}")
-
-    def drop_unknown_collaborator(self, person: str) -> None:
-        """Record that a person who was added is not known, so that no system could give them access."""
-        environment, access = self.status.environment, self.status.access
-        people = tuple(one for one in environment.collaborators if one != person)
-        # The API may have given them rights in the virtual cluster since. An owner stays the owner.
-        is_owner = person == environment.owner
-        self._change_collaborators(people, access.without(person) if is_owner else access.revoke(person))
-        self.add_log_entry(MOORAGE_ACTOR, f"removed {person}", "the directory does not know this person")
-
-    def _change_collaborators(self, people: tuple[str, ...], access: AccessChanges) -> None:
-        environment = self.status.environment.model_copy(update={"changed_collaborators": people})
-        self._change(environment=environment, access=access)
-        workflow.upsert_search_attributes([search_attributes.COLLABORATORS.value_set(people)])
-        # The API reads the memo while no worker answers, and decides by it who may see the environment.
-        workflow.upsert_memo({workflow_memo.COLLABORATORS: list(people)})
+        self.set_fields(warnings=after.warnings, extensions=after.extensions)
+        self.move_end(after.ends_at, actor, f"extended it by {format_duration(last.by)}{beyond}", result)
 
     def set_own_queues(self, systems: Iterable[System]) -> None:
         """Record which systems have task queues by the settings of now."""
@@ -282,7 +208,7 @@ class EnvironmentState:
         known = tuple(system for system in System if system in wanted)
         environment = self.status.environment
         if known != environment.own_queues:
-            self._change(environment=environment.model_copy(update={"own_queues": known}))
+            self.set_fields(environment=environment.model_copy(update={"own_queues": known}))
 
     def set_step_note(self, name: StepName, note: str) -> None:
         """Change the note of a step, and nothing else of it."""
@@ -290,53 +216,11 @@ class EnvironmentState:
             old.model_copy(update={"note": truncate(note)}) if old.step is name else old
             for old in self.status.steps
         )
-        self._change(steps=steps)
+        self.set_fields(steps=steps)
 
-    def begin_change(self, id: str, actor: str, template: Template, spec: Spec) -> None:
-        """Record that the template is being changed, if there is room."""
-        change = TemplateChange(id=id, template=template, spec=spec, actor=actor, started_at=workflow.now())
-        self._change(change=change, change_problem=None)
-
-    def roll_back_change(self, problem: Problem) -> None:
-        """Record that the change has failed, and that the environment goes back."""
-        change = self.status.change
-        if change is None:
-            return
-        problem = _truncate_problem(problem)
-        self._change(change=change.model_copy(update={"problem": problem}), change_problem=problem)
-        what = f"could not change it to {describe_template(change.template)}"
-        self.add_log_entry(MOORAGE_ACTOR, what, f"{problem.step}: {problem.cause}")
-
-    def end_change(self, after: Environment | None) -> None:
-        """Record the end of the change: `after` it, or None if it was rolled back or stopped."""
-        change = self.status.change
-        if change is None:
-            return
-        if after is None:
-            action = f"went back to {describe_template(self.status.environment.template)}"
-            self._change(change=None)
-            if change.problem:
-                self.add_log_entry(MOORAGE_ACTOR, action)
-            return
-        # Not `after` itself: its people may have changed meanwhile.
-        environment = self.status.environment.model_copy(
-            update={"template": after.template, "spec": after.spec}
-        )
-        self._change(change=None, environment=environment)
-        parameters = truncate(format_parameters(environment.parameters))
-        self.add_log_entry(
-            MOORAGE_ACTOR, f"changed it to {describe_template(environment.template)}", parameters
-        )
-        workflow.upsert_search_attributes(
-            [search_attributes.TEMPLATE.value_set(environment.template.name), *self.expiry_attributes]
-        )
-
-    def set_access(self, access: AccessChanges, problem: Problem | None = None) -> None:
-        """Record which changes of access are left, and why the last attempt failed, if it did."""
-        self._change(access=access, access_problem=_truncate_problem(problem) if problem else None)
-
-    def _move_end(self, ends_at: datetime, actor: str, action: str, result: str) -> None:
-        self._change(expires_at=ends_at)
+    def move_end(self, ends_at: datetime, actor: str, action: str, result: str) -> None:
+        """Record another end, and why."""
+        self.set_fields(expires_at=ends_at)
         self.add_log_entry(actor, action, result, ends_at)
         workflow.upsert_search_attributes(self.expiry_attributes)
 
@@ -380,7 +264,7 @@ class EnvironmentState:
             receipts[name] = _truncate_receipt(receipt)
         elif state is StepState.UNDONE:
             receipts.pop(name, None)
-        self._change(steps=steps, receipts=receipts)
+        self.set_fields(steps=steps, receipts=receipts)
 
     def state_of(self, name: StepName) -> StepState:
         """Return the state of the step."""
@@ -388,11 +272,11 @@ class EnvironmentState:
 
     def unfinished(self, problems: tuple[Problem, ...]) -> None:
         """Record what the teardown could not do so far."""
-        self._change(unfinished=tuple(_truncate_problem(problem) for problem in problems))
+        self.set_fields(unfinished=tuple(problem.truncated for problem in problems))
 
     def pause(self, until: datetime | None) -> None:
         """Record when the next pass of the teardown starts; None while a pass is in progress."""
-        self._change(next_pass_at=until)
+        self.set_fields(next_pass_at=until)
 
     def set_certificate(self, certificate: Certificate) -> None:
         """Record the result of the last inspection."""
@@ -404,7 +288,7 @@ class EnvironmentState:
             )
             for finding in certificate.findings
         )
-        self._change(certificate=certificate.model_copy(update={"findings": findings}))
+        self.set_fields(certificate=certificate.model_copy(update={"findings": findings}))
 
     def add_log_entry(
         self, actor: str, action: str, result: str = "", ends_at: datetime | None = None
@@ -424,7 +308,7 @@ class EnvironmentState:
                 audit_log[:KEPT_FIRST_ENTRIES]
                 + audit_log[len(audit_log) - MAX_AUDIT_LOG_ENTRIES + KEPT_FIRST_ENTRIES :]
             )
-        self._change(audit_log=audit_log)
+        self.set_fields(audit_log=audit_log)
 
     def stored_answer(self) -> Answer | None:
         """Return the earlier answer to the current update, or None if it is new.
@@ -459,11 +343,6 @@ def _step_times(
         return {"started_at": None, "ended_at": None}
     took = {"took": now - before.started_at} if state is StepState.DONE and before.started_at else {}
     return {"started_at": before.started_at, "ended_at": now, **took}
-
-
-def _truncate_problem(problem: Problem) -> Problem:
-    """Return the problem with its texts cut to a length that can be carried."""
-    return problem.model_copy(update={"cause": truncate(problem.cause), "remedy": truncate(problem.remedy)})
 
 
 def _truncate_receipt(receipt: Receipt) -> Receipt:

@@ -5,6 +5,7 @@ CPU and memory are given back when all pods are gone, and reserved again before 
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -13,47 +14,42 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import SleepActivities, SleepInput, WakeAdmissionActivities
-    from contracts.capacity.models import PlacementDecision, ReservationRequest, size_of
-    from contracts.chart_values import compose_values
+    from contracts.activities import SleepActivities, SleepInput
     from contracts.environment import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
-    from contracts.environment_workflow import (
-        AnswerKind,
-        LifecycleTimeouts,
-        SleepChangeInput,
-        undo_queue,
-    )
+    from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, SleepChangeInput
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.notifications import NotificationKind
     from contracts.sleep_rules import SleepPolicy, SleepReason, sleep_due, wake_due
 
 from workflows.access import AccessUpdater
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.capacity_release import release_while_asleep
 from workflows.environment_state import EnvironmentState
 from workflows.notifications import Notifier
-from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, START_TIMEOUT
+from workflows.sleep_capacity import WAKE_PRIORITY, WAKE_STEP, SleepCapacity
+from workflows.steps import START_TIMEOUT
 from workflows.task_queues import Placement, TaskQueues
 
 #: One attempt to put it to sleep: a tenant's pods have ten minutes to end at most.
 PAUSE_TIMEOUT = timedelta(minutes=12)
-#: All attempts to get room for waking: the caller waits for the answer.
-ADMISSION_TIMEOUT = timedelta(seconds=18)
-#: A person waits for what is being woken, so it goes before what is being made.
-WAKE_PRIORITY = Priority(priority_key=1)
 #: How far environments with the same hours are put to sleep and woken apart, so that their host is not asked
 #: for all of them in one moment.
 MAX_SPREAD = timedelta(minutes=2)
 #: How long it waits to be woken by its schedule again when there was no room for it.
 INTERVAL_WITHOUT_ROOM = timedelta(minutes=10)
+#: How long it sleeps before its schedule wakes it again when it could not start.
+INTERVAL_AFTER_FAILED_START = timedelta(hours=1)
 #: When its policy is looked at again while its template is being changed, which takes minutes.
 INTERVAL_OF_A_CHANGE = timedelta(minutes=5)
-#: The step in problems of sleep and waking.
-STEP = "sleep"
+#: The step in problems of falling asleep, and the type of the problem that there is no room to wake it.
+SLEEP_STEP = "sleep"
+NO_ROOM = "NoRoom"
 
 
 class SleepController:
-    """The sleep of one environment."""
+    """The sleep of one environment.
+
+    `is_repairing` returns whether a step is done again: a pause must not overtake that.
+    """
 
     def __init__(
         self,
@@ -61,15 +57,17 @@ class SleepController:
         notifier: Notifier,
         access: AccessUpdater,
         timeouts: LifecycleTimeouts,
+        is_repairing: Callable[[], bool],
     ) -> None:
         self._state = state
         self._notifier = notifier
         self._access = access
         self._timeouts = timeouts
+        self._is_repairing = is_repairing
         self._queues = TaskQueues(state, timeouts)
+        self._capacity = SleepCapacity(state, timeouts)
         self._task: asyncio.Task[None] | None = None
-        self._admission: asyncio.Task[PlacementDecision] | None = None
-        self._is_giving_back = False
+        self._has_failed_again = False
         self._stopped = False
         self._policy_task: asyncio.Task[None] | None = None
         self._revision = 0
@@ -79,7 +77,7 @@ class SleepController:
         name = self._state.status.environment.name
         self._state.set_sleep_policy(ask.actor, ask.policy)
         self._revision += 1
-        self.start()
+        self._go_on()
         policy = self._state.status.sleep_policy
         when = policy.sentence if policy else "only when a person puts it to sleep"
         return AnswerKind.ACCEPTED, f"{name} falls asleep {when}."
@@ -109,16 +107,13 @@ class SleepController:
             ApplicationError: There is no room for it, or it is being torn down meanwhile.
         """
         name = self._state.status.environment.name
-        if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
-            decision = await self._reserve_once()
-            if decision.refusal:
-                raise _refused(decision.refusal)
+        with self._capacity.wanted():
             if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
-                self._state.add_log_entry(actor, "woke it")
-                self._update_sleep(actor=actor, problem=None)
-                # Who wakes it is about to use it.
-                self._state.note_use()
-                self._enter(Phase.WAKING)
+                decision = await self._capacity.reserve()
+                if decision.refusal:
+                    raise _refused(decision.refusal)
+                if self._state.phase in (Phase.FALLING_ASLEEP, Phase.ASLEEP):
+                    self._begin_waking(actor)
         if self._state.phase is Phase.READY:
             return AnswerKind.NOTHING_TO_DO, f"{name} is awake."
         if self._state.phase is not Phase.WAKING:
@@ -126,8 +121,23 @@ class SleepController:
             raise _refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message))
         return AnswerKind.ACCEPTED, f"{name} is being woken."
 
+    def _begin_waking(self, actor: str) -> None:
+        self._state.add_log_entry(actor, "woke it")
+        # The schedule tries again by itself, so the status says what stood in its way until it is awake.
+        is_asked = actor != MOORAGE_ACTOR
+        self._update_sleep(actor=actor, **({"problem": None} if is_asked else {}))
+        # Who wakes it is about to use it.
+        self._state.note_use()
+        self._enter(Phase.WAKING)
+
     def start(self) -> None:
-        """Go on with what the former run has left."""
+        """Go on with what the phase and the policy say, also after `stop`."""
+        self._stopped = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            return  # the next run goes on
         if self._state.phase in SLEEP_PHASES and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
         if self._state.status.sleep_policy and (self._policy_task is None or self._policy_task.done()):
@@ -138,14 +148,13 @@ class SleepController:
         self._stopped = True
         tasks = [task for task in (self._task, self._policy_task) if task]
         await workflow.wait_condition(lambda: all(task.done() for task in tasks))
-        self._stopped = False
 
     def _enter(self, phase: Phase) -> None:
         self._state.enter_phase(phase)
         self._revision += 1
         # Changes of access reach the virtual cluster only while it is awake.
-        self._access.start()
-        self.start()
+        self._access.apply()
+        self._go_on()
 
     async def _run(self) -> None:
         pause = self._timeouts.first_pause
@@ -187,6 +196,8 @@ class SleepController:
             due = sleep_due(policy, used_at, lifetime, now)
         elif status.phase is Phase.ASLEEP and status.sleep:
             moment = wake_due(policy, status.sleep.reason, now)
+            if moment and self._has_failed_to_start and status.sleep.asleep_at:
+                moment = max(moment, status.sleep.asleep_at + INTERVAL_AFTER_FAILED_START)
             due = (moment, SleepReason.SCHEDULE) if moment else None
         else:
             return None
@@ -196,13 +207,29 @@ class SleepController:
             return due[0] + MAX_SPREAD * share, due[1]
         return due
 
+    @property
+    def _has_failed_to_start(self) -> bool:
+        """Whether the last attempt to wake it has failed, and not for want of room."""
+        problem = self._state.status.sleep.problem if self._state.status.sleep else None
+        return problem is not None and problem.step == WAKE_STEP and problem.type != NO_ROOM
+
     async def _wake_by_schedule(self, revision: int) -> None:
         try:
             await self.wake(MOORAGE_ACTOR)
         except ApplicationError as error:
-            self._state.add_log_entry(MOORAGE_ACTOR, "could not wake it", error.message)
+            self._note_no_room(error.message)
             with suppress(TimeoutError):
                 await self._next_change(revision, INTERVAL_WITHOUT_ROOM, "until it is woken again")
+
+    def _note_no_room(self, cause: str) -> None:
+        """Record that the schedule finds no room; only once, however often it tries."""
+        sleep = self._state.status.sleep
+        if self._state.phase is Phase.ASLEEP and sleep and sleep.problem is None:
+            problem = Problem(
+                step=WAKE_STEP, system=System.HOST_CLUSTER, cause=cause, remedy="", type=NO_ROOM
+            )
+            self._update_sleep(problem=problem)
+            self._state.add_log_entry(MOORAGE_ACTOR, "could not wake it", cause)
 
     async def _next_change(self, revision: int, timeout: timedelta | None, summary: str) -> None:
         """Wait until the phase or the policy has changed since `revision`; raise TimeoutError after it."""
@@ -212,28 +239,34 @@ class SleepController:
 
     async def _fall_asleep(self) -> Problem | None:
         """Pause the vCluster, then give CPU and memory back; return why it failed, if it did."""
-        problem = await self._execute(Phase.FALLING_ASLEEP)
+        await workflow.wait_condition(
+            lambda: not (self._is_repairing() and self._is_still(Phase.FALLING_ASLEEP))
+        )
+        if not self._is_still(Phase.FALLING_ASLEEP):
+            return None
+        is_done, problem = await self._execute(Phase.FALLING_ASLEEP)
         if problem:
             self._update_sleep(problem=problem)
-        elif self._is_still(Phase.FALLING_ASLEEP):
-            self._is_giving_back = True
-            await release_while_asleep(self._state.status.environment.mark)
-            self._is_giving_back = False
-            if self._is_still(Phase.FALLING_ASLEEP):
-                self._update_sleep(asleep_at=workflow.now())
-                self._enter(Phase.ASLEEP)
-                self._state.add_log_entry(MOORAGE_ACTOR, "fell asleep", "CPU and memory are given back")
+        elif is_done and await self._capacity.give_back(lambda: self._is_still(Phase.FALLING_ASLEEP)):
+            self._update_sleep(asleep_at=workflow.now())
+            if not self._has_failed_to_start:
+                self._update_sleep(problem=None)
+            self._enter(Phase.ASLEEP)
+            self._state.add_log_entry(MOORAGE_ACTOR, "fell asleep", "CPU and memory are given back")
+            if not self._has_failed_again:
                 self._notifier.notify_of_sleep(NotificationKind.ASLEEP)
+            self._has_failed_again = False
         return problem
 
     async def _wake_up(self) -> Problem | None:
         """Resume the vCluster; put it to sleep again if it cannot start."""
-        problem = await self._execute(Phase.WAKING)
+        is_done, problem = await self._execute(Phase.WAKING)
         if problem:
+            self._has_failed_again = self._has_failed_to_start
             self._state.add_log_entry(MOORAGE_ACTOR, "could not wake it", problem.cause)
             self._update_sleep(problem=problem)
             self._enter(Phase.FALLING_ASLEEP)
-        elif self._is_still(Phase.WAKING):
+        elif is_done:
             self._notifier.notify_of_sleep(NotificationKind.AWAKE)
             self._state.set_sleep(None)
             self._enter(Phase.READY)
@@ -243,17 +276,19 @@ class SleepController:
     def _is_still(self, phase: Phase) -> bool:
         return self._state.phase is phase and not self._stopped
 
-    async def _execute(self, phase: Phase) -> Problem | None:
-        """Do what the phase needs, until it is done or something else is wanted; return why it failed.
+    async def _execute(self, phase: Phase) -> tuple[bool, Problem | None]:
+        """Do what the phase needs; return whether it is done, and why it has failed.
+
+        It is neither if something else was wanted meanwhile, even if the phase is wanted again now.
 
         What is in progress always ends first: a call to pause it must not overtake one to resume it.
         """
         if phase is Phase.FALLING_ASLEEP:
             # Until it succeeds: what has failed is shown, and tried again.
-            method, limit, summary = SleepActivities.pause, PAUSE_TIMEOUT, "put to sleep"
+            method, limit, step, summary = SleepActivities.pause, PAUSE_TIMEOUT, SLEEP_STEP, "put to sleep"
             priority = Priority.default
         else:
-            method, limit, summary = SleepActivities.resume, START_TIMEOUT, "wake"
+            method, limit, step, summary = SleepActivities.resume, START_TIMEOUT, WAKE_STEP, "wake"
             priority = WAKE_PRIORITY
 
         async def schedule(placement: Placement) -> None:
@@ -282,56 +317,16 @@ class SleepController:
             )
         )
         await workflow.wait_condition(lambda: task.done() or not self._is_still(phase))
-        if not task.done():
+        if not self._is_still(phase):
             task.cancel()
-            await workflow.wait_condition(task.done)
+            with suppress(ActivityError, asyncio.CancelledError):
+                await task
+            return False, None
         try:
             task.result()
         except ActivityError as error:
-            return problem_of(error, STEP, System.HOST_CLUSTER) if self._is_still(phase) else None
-        except asyncio.CancelledError:
-            return None  # it was cancelled before its activity was scheduled
-        return None
-
-    async def _reserve_once(self) -> PlacementDecision:
-        if self._admission is None or self._admission.done():
-            self._admission = asyncio.create_task(self._reserve())
-        admission = self._admission
-        await workflow.wait_condition(admission.done)
-        return admission.result()
-
-    async def _reserve(self) -> PlacementDecision:
-        """Ask for CPU and memory; what was given back a moment ago must have arrived before."""
-        await workflow.wait_condition(lambda: not self._is_giving_back)
-        status = self._state.status
-        environment = status.environment
-        request = ReservationRequest(
-            name=environment.name,
-            life=environment.mark.life,
-            owner=environment.owner,
-            team=environment.spec.team,
-            template=environment.template.name,
-            size=size_of(environment.template.size, compose_values(environment)),
-            hosts=(environment.host,),
-            ends_at=status.expires_at,
-        )
-        try:
-            return require_genuine(
-                await workflow.execute_activity_method(
-                    WakeAdmissionActivities.admit,
-                    request,
-                    task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=FEW_CALLS_ATTEMPT_TIMEOUT,
-                    schedule_to_close_timeout=ADMISSION_TIMEOUT,
-                    retry_policy=self._retries(),
-                    priority=WAKE_PRIORITY,
-                    summary="CPU and memory to wake",
-                )
-            )
-        except ActivityError as error:
-            cause = problem_of(error, STEP, System.HOST_CLUSTER).cause
-            message = f"{environment.name} cannot be woken now: {cause.rstrip('.')}. Ask again in a while."
-            return PlacementDecision(refusal=Refusal(reason=RefusalReason.NOT_KNOWN, message=message))
+            return False, problem_of(error, step, System.HOST_CLUSTER)
+        return True, None
 
     def _update_sleep(self, **fields: object) -> None:
         if sleep := self._state.status.sleep:

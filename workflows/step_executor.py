@@ -72,6 +72,11 @@ class StepExecutor:
         self._steps = steps
         self._life_started_at = state.status.requested_at
 
+    @property
+    def _current(self) -> Environment:
+        """The environment as it is now: its template, with its rule for volumes, may have been changed."""
+        return self._state.status.environment.without_values
+
     async def check_people(self) -> None:
         """Check that all people of the environment are known."""
         limit = self._limit(PEOPLE_CHECK_TIMEOUT)
@@ -182,7 +187,7 @@ class StepExecutor:
         return await self._execute(
             step,
             step_activity_name(step.name, StepActivities.remove),
-            RemoveInput(environment=self._without_values, life_started_at=self._life_started_at, force=force),
+            RemoveInput(environment=self._current, life_started_at=self._life_started_at, force=force),
             RemoveResult,
             is_undo=True,
             attempt=self._timeouts.undo_timeout,
@@ -196,7 +201,7 @@ class StepExecutor:
         return await self._execute(
             step,
             step_activity_name(step.name, StepActivities.inspect),
-            InspectInput(environment=self._without_values, life_started_at=self._life_started_at),
+            InspectInput(environment=self._current, life_started_at=self._life_started_at),
             InspectResult,
             is_undo=True,
             attempt=FEW_CALLS_ATTEMPT_TIMEOUT,

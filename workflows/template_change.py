@@ -5,6 +5,7 @@ the same steps ensure the template of before again, until they succeed. People k
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import CapacityActivities
     from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput, size_of
     from contracts.chart_values import compose_values
-    from contracts.environment import Environment, Phase, Problem, StepName, StepState
+    from contracts.environment import Environment, Phase, Problem, StepName, StepState, System
     from contracts.environment_workflow import (
         AnswerKind,
         ChangeTemplateInput,
@@ -39,11 +40,19 @@ _FIRST_RETRY = timedelta(milliseconds=300)
 
 
 class TemplateChanger:
-    """The change of the template of one environment that is in progress."""
+    """The change of the template of one environment that is in progress.
 
-    def __init__(self, start: EnvironmentStart, state: EnvironmentState) -> None:
+    A change goes forward in one run. If that run is lost, or the change fails, the environment goes back to
+    the template before it, in later runs too. `is_ending` returns whether the environment ends.
+    """
+
+    def __init__(
+        self, start: EnvironmentStart, state: EnvironmentState, is_ending: Callable[[], bool]
+    ) -> None:
         self._start = start
         self._state = state
+        self._is_ending = is_ending
+        self._stopped = False
         self._task: asyncio.Task[None] | None = None
         self._is_asking = False
         self._has_doubt = False
@@ -54,8 +63,28 @@ class TemplateChanger:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a change is in progress, from the request for room on."""
-        return self._is_asking or (self._task is not None and not self._task.done())
+        """Whether a change goes forward, from the request for room on: only this run can complete it."""
+        return self._is_asking or (self._is_running and not self._is_going_back)
+
+    @property
+    def _is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def _is_going_back(self) -> bool:
+        change = self._state.status.change
+        return change is not None and change.problem is not None
+
+    def start(self) -> None:
+        """Go back to the template before a change that the former run has left."""
+        self._stopped = False
+        change = self._state.status.change
+        if change is None or self._is_asking or self._is_running:
+            return
+        if change.problem is None:
+            self._state.template.roll_back_change(_lost_problem())
+        # It is not known which calls of the former run may still have an effect.
+        self._task = asyncio.create_task(self._go_back(self._state.status.environment, in_doubt=True))
 
     async def change(self, ask: ChangeTemplateInput, id: str) -> tuple[AnswerKind, str]:
         """Ask for room, and start the change; return the answer.
@@ -69,41 +98,51 @@ class TemplateChanger:
             return AnswerKind.NOTHING_TO_DO, f"{before.name} has {what} already."
         self._is_asking = True
         # From now on, sleep and repairs are refused.
-        self._state.begin_change(id, ask.actor, ask.template, ask.spec)
+        self._state.template.begin_change(id, ask.actor, ask.template, ask.spec)
         try:
             if refusal := await self._ask_for_room(ask):
                 raise ApplicationError(
                     refusal.message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True
                 )
-            if self._state.phase is not Phase.READY:
-                # It was put to sleep, or is being torn down, since the change was asked for.
+            if self._is_ending() or self._state.phase is not Phase.READY:
                 await self._settle(before)
-                raise _not_ready(before.name, self._state.phase)
+                raise _being_torn_down(before.name)
             self._state.add_log_entry(ask.actor, f"asked to change it to {what}")
             self._task = asyncio.create_task(self._run(before, ask))
         finally:
             self._is_asking = False
-            if self._task is None or self._task.done():
-                self._state.end_change(None)
+            if not self._is_running:
+                self._state.template.drop_change()
         return AnswerKind.ACCEPTED, f"{before.name} is being changed to {what}."
+
+    async def stop_rollback(self) -> None:
+        """Stop going back, for another run to go on with it; leave a change that goes forward alone."""
+        if self._is_running and self._is_going_back:
+            await self._stop()
 
     async def stop(self) -> None:
         """Stop the change, because the environment ends; return when no call is in progress."""
         await workflow.wait_condition(lambda: not self._is_asking)
-        if self._task is None or self._task.done():
-            return
-        self.is_in_doubt = True
-        self._task.cancel()
+        # A task that was stopped by `stop_rollback` has left its change.
+        self.is_in_doubt = self._state.status.change is not None
+        if self._is_running:
+            await self._stop()
+        self._state.template.drop_change()
+
+    async def _stop(self) -> None:
+        # The cancellation alone is not enough: a step that completes all the same does not pass it on.
+        self._stopped = True
         task = self._task
-        await workflow.wait_condition(task.done)
-        self._state.end_change(None)
+        if task is not None:
+            task.cancel()
+            await workflow.wait_condition(task.done)
 
     async def _ask_for_room(self, ask: ChangeTemplateInput) -> Refusal | None:
         try:
             decision = require_genuine(
                 await workflow.execute_activity_method(
                     CapacityActivities.resize,
-                    ResizeInput(request=ask.request),
+                    ResizeInput(request=ask.request, asked_at=workflow.now()),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=ADMISSION_TIMEOUT,
                     schedule_to_close_timeout=ADMISSION_TIMEOUT,
@@ -123,19 +162,20 @@ class TemplateChanger:
         problem, in_doubt = await self._ensure(after)
         if problem is None:
             await self._settle(after)
-            self._state.end_change(after)
+            self._state.template.complete_change(after)
             self.has_changed = True
             return
-        self._state.roll_back_change(problem)
+        self._state.template.roll_back_change(problem)
+        await self._go_back(before, in_doubt=in_doubt)
+
+    async def _go_back(self, before: Environment, *, in_doubt: bool) -> None:
         await self._restore(before)
         if in_doubt:
             # A late call of the change may have come after the first of these.
-            await workflow.sleep(
-                self._start.timeouts.late_response_window, summary="late answers of the change"
-            )
+            await self._rest(self._start.timeouts.late_response_window, "late answers of the change")
             await self._restore(before)
         await self._settle(before)
-        self._state.end_change(None)
+        self._state.template.end_rollback()
 
     async def _restore(self, before: Environment) -> None:
         """Ensure the template of before, until that succeeds."""
@@ -144,8 +184,12 @@ class TemplateChanger:
             problem, _ = await self._ensure(before)
             if problem is None:
                 return
-            await workflow.sleep(pause, summary="pause before the next rollback")
+            await self._rest(pause, "pause before the next rollback")
             pause = min(2 * pause, self._start.timeouts.longest_pause)
+
+    async def _rest(self, length: timedelta, summary: str) -> None:
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._stopped, timeout=length, timeout_summary=summary)
 
     async def _ensure(self, environment: Environment) -> tuple[Problem | None, bool]:
         """Ensure the template of this environment; return the problem, and whether a call is in doubt."""
@@ -161,6 +205,8 @@ class TemplateChanger:
         self._has_doubt = True
 
     async def _ensure_step(self, executor: StepExecutor, step: Step) -> tuple[Problem, bool] | None:
+        if self._stopped:
+            raise asyncio.CancelledError
         self._state.set_step_state(step.name, StepState.RUNNING)
         try:
             receipt = await executor.execute_ensure(step, in_place=True)
@@ -182,13 +228,24 @@ class TemplateChanger:
             life=environment.mark.life,
             template=environment.template.name,
             size=size_of(environment.template.size, compose_values(environment)),
+            settled_at=workflow.now(),
         )
         # Without that workflow there is nothing to correct: a new one reads what every environment has.
         with suppress(FailureError):
             await workflow.get_external_workflow_handle(CAPACITY_ID).signal(SIGNAL_RESIZED, settled)
 
 
-def _not_ready(name: str, phase: Phase) -> ApplicationError:
-    message = f"{name} is {phase}: it can be changed once it is ready."
-    refusal = Refusal(reason=RefusalReason.NOT_NOW, message=message)
+def _being_torn_down(name: str) -> ApplicationError:
+    message = f"{name} is being torn down: it cannot be changed any more."
+    refusal = Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message)
     return ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
+
+
+def _lost_problem() -> Problem:
+    return Problem(
+        step=StepName.VCLUSTER,
+        system=System.HOST_CLUSTER,
+        cause="the run of the workflow that made the change was lost.",
+        remedy="Ask for the change again.",
+        type="Lost",
+    )

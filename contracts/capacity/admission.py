@@ -18,6 +18,8 @@ from contracts.capacity.models import (
     Quotas,
     Reservation,
     ReservationRequest,
+    ResizedInput,
+    ResizeInput,
 )
 from contracts.errors import Refusal, RefusalReason
 from contracts.types.quantities import format_cpu, format_memory
@@ -116,8 +118,8 @@ def wake(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> 
             ends=to_epoch_seconds(request.ends_at),
             claims=((request.life, seconds),),
         )
-        if current is None or current.asleep:
-            ledger.put(replace(awake, asleep=False, changed=seconds))
+        # Also if it is awake: an audit in progress may have seen it asleep.
+        ledger.put(replace(awake, asleep=False, changed=seconds))
     return decision
 
 
@@ -137,9 +139,9 @@ def decide_wake(ledger: CapacityLedger, request: ReservationRequest, now: dateti
 
 
 def sleep(ledger: CapacityLedger, name: str, life: str, now: datetime) -> None:
-    """Take CPU and memory of a life back. Does nothing if the life holds none."""
+    """Take CPU and memory of a life back. Does nothing if the life has no place."""
     held = ledger.get(name)
-    if held and life in held.lives and not held.asleep:
+    if held and life in held.lives:
         ledger.put(replace(held, asleep=True, changed=to_epoch_seconds(now)))
 
 
@@ -180,24 +182,41 @@ def _room_refusal(
     return _capacity_refusal(ledger, request.model_copy(update={"hosts": (name,)}), current, now)
 
 
-def resize(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+def resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> PlacementDecision:
     """Give an open life the size of the request at its place, and record it, if the limits allow it.
 
     Until the change is settled, the life holds the larger of both sizes.
     """
-    decision = decide_resize(ledger, request, now)
+    decision = decide_resize(ledger, ask, now)
+    request = ask.request
     held = ledger.get(request.name)
     if decision.host and held:
         ledger.put(replace(held, template=request.template, size=held.size.at_least(request.size)))
     return decision
 
 
-def decide_resize(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
+def settle(ledger: CapacityLedger, settled: ResizedInput) -> None:
+    """Record what a life holds after a change of its template. Does nothing if the life has no place."""
+    held = ledger.get(settled.name)
+    moment = _milliseconds(settled.settled_at)
+    if held and settled.life in held.lives and moment > held.settled:
+        ledger.put(replace(held, template=settled.template, size=settled.size, settled=moment))
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def decide_resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> PlacementDecision:
     """Return whether an open life may have the size of the request at its place. Changes nothing.
 
     Only what becomes more is checked: the size of a smaller template always fits.
     """
+    request = ask.request
     held = ledger.get(request.name)
+    if held and _milliseconds(ask.asked_at) < held.settled:
+        message = f"The change of {request.name} for which this asks is over: ask again."
+        return PlacementDecision(refusal=Refusal(reason=RefusalReason.NOT_KNOWN, message=message))
     if held is None or request.life not in held.lives:
         message = f"It is not known yet what {request.name} holds: ask again in a moment."
         return PlacementDecision(refusal=Refusal(reason=RefusalReason.NOT_KNOWN, message=message))

@@ -139,9 +139,14 @@ class WakeInput(Frozen):
 
 
 class ResizeInput(Frozen):
-    """An open life asks for another size or template at its place."""
+    """An open life asks for another size or template at its place.
+
+    `asked_at` is by the life's own clock, as `settled_at` is: one that comes after the end of its change is
+    refused.
+    """
 
     request: ReservationRequest
+    asked_at: datetime
 
 
 class CapacitySleepInput(Frozen):
@@ -158,6 +163,7 @@ class ResizedInput(Frozen):
     life: str
     template: str
     size: Amount
+    settled_at: datetime
 
 
 class ReleaseInput(Frozen):
@@ -199,7 +205,8 @@ class Reservation:
 
     All lives in `claims` share it: at most one of them is open at a time. `ends` and the values of `claims`,
     which are the times of the claims, are in seconds. While it is `asleep`, it holds no CPU and no memory;
-    `changed` is when it last fell asleep or was woken, in seconds.
+    `changed` is when it last fell asleep or was woken, in seconds. `settled` is when its last change of
+    template ended, in thousandths of a second.
     """
 
     name: str
@@ -212,6 +219,7 @@ class Reservation:
     claims: tuple[tuple[str, int], ...]
     asleep: bool = False
     changed: int = 0
+    settled: int = 0
 
     @property
     def held(self) -> Amount:

@@ -74,8 +74,22 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
 
 
 def _merged(held: Reservation | None, there: Reservation) -> Reservation:
-    """Return what is there, with the claims of its owner's lives that may start after it."""
-    if held is None or (held.owner, held.size) != (there.owner, there.size):
+    """Return what is there, with the claims of its owner's lives that may start after it.
+
+    Of the same life, what it holds is known better here: it may sleep, or change its size, since it was read.
+    """
+    if held is None:
+        return there
+    if not held.lives.isdisjoint(there.lives):
+        there = replace(
+            there,
+            template=held.template,
+            size=held.size,
+            asleep=held.asleep,
+            changed=held.changed,
+            settled=held.settled,
+        )
+    if (held.owner, held.size) != (there.owner, there.size):
         return there
     return replace(
         there, claims=(*there.claims, *(claim for claim in held.claims if claim[0] not in there.lives))

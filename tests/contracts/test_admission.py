@@ -7,19 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.capacity.admission import admit, decide, decide_wake, reassign, sleep, wake
+from contracts.capacity.admission import admit, decide, decide_wake, reassign, resize, settle, sleep, wake
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     START_GRACE,
     Amount,
+    AuditResult,
     CarriedCapacity,
     HostCapacity,
     Limits,
     Quotas,
     Reservation,
     ReservationRequest,
+    ResizedInput,
+    ResizeInput,
     size_of,
 )
+from contracts.capacity.reconciliation import apply_audit
 from contracts.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Size
@@ -514,3 +518,53 @@ def test_nothing_reserves_less_than_nothing(what: str, path: tuple[str, ...]) ->
     size = Size(cpu="2", memory="2Gi", storage="1Gi", pods=10)
     with pytest.raises(ValueError, match='"-1000" is less than nothing'):
         size_of(size, values)
+
+
+LARGE = Amount(environments=1, cpu=8000, memory=8 * GI)
+
+
+def test_a_change_that_is_over_gets_no_room_any_more() -> None:
+    """Ensures that a request that arrives after its change has been settled does not hold room for ever."""
+    book = a_book(an_ask("a"))
+    late = ResizeInput(request=an_ask("a", template="large", size=LARGE), asked_at=NOW)
+    settled = ResizedInput(
+        name="a",
+        life="life-of-a",
+        template="small",
+        size=SMALL,
+        settled_at=NOW + timedelta(milliseconds=8),
+    )
+    settle(book, settled)
+    refusal = resize(book, late, NOW + timedelta(minutes=1)).refusal
+    assert refusal
+    assert refusal.reason is RefusalReason.NOT_KNOWN
+    [held] = book
+    assert (held.template, held.size) == ("small", SMALL)
+
+    later = late.model_copy(update={"asked_at": NOW + timedelta(seconds=1)})
+    for _ in range(2):
+        assert resize(book, later, NOW).host == "one"
+    settle(book, settled)
+    [held] = book
+    assert (held.template, held.size) == ("large", LARGE), "a settlement of before came again"
+    settle(book, settled.model_copy(update={"life": "another-life", "settled_at": SOON}))
+    settle(book, settled.model_copy(update={"name": "b"}))
+    [held] = book
+    assert held.size == LARGE
+
+
+@pytest.mark.parametrize("last", [wake, None])
+def test_what_is_said_again_is_the_newest(last: Any) -> None:
+    """Ensures that an audit that has read before does not overrule what a life says after it."""
+    book = a_book(an_ask("a"))
+    sleep(book, "a", "life-of-a", NOW - timedelta(hours=1))
+    if last:
+        wake(book, an_ask("a"), NOW - timedelta(minutes=30))
+    [read] = book
+    if last:
+        wake(book, an_ask("a"), NOW)
+    else:
+        sleep(book, "a", "life-of-a", NOW)
+    apply_audit(book, AuditResult(slept=(("a", not read.asleep, read.changed),)), set())
+    [held] = book
+    assert held.asleep is read.asleep

@@ -117,3 +117,13 @@ def test_what_has_changed_since_the_audit_began_stays(changed: int, asleep: bool
     book = CapacityLedger(reservations=[replace(held(("a", OLD)), changed=changed)])
     apply_audit(book, AuditResult(slept=(("env", True, 7), ("gone", True, 7))), set())
     assert [one.asleep for one in book] == [asleep]
+
+
+def test_what_a_life_holds_is_not_taken_from_what_was_read_of_it() -> None:
+    """Ensures that an adoption after a transfer does not shrink a change in progress, nor wake a sleeper."""
+    larger = replace(
+        held(("a", OLD)), size=SIZE.plus(SIZE), template="large", asleep=True, changed=7, settled=8
+    )
+    book = CapacityLedger(reservations=[larger])
+    apply_audit(book, AuditResult(adopted=(held(("a", OLD), owner="bob"),)), set())
+    assert list(book) == [replace(larger, owner="bob")]

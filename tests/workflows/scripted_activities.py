@@ -62,6 +62,8 @@ class Script:
     after: dict[str, Outcome] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     forced: dict[str, bool] = field(default_factory=dict)
+    #: The template by which each step was undone.
+    removed_with: dict[str, str] = field(default_factory=dict)
     life_started_at: list[datetime | None] = field(default_factory=list)
     notices: list[Notification] = field(default_factory=list)
     accounts: list[LifeRecord] = field(default_factory=list)
@@ -256,6 +258,7 @@ class Script:
         @activity.defn(name=f"{step}.remove")
         async def remove(input: RemoveInput) -> RemoveResult:
             self.forced[step] = input.force
+            self.removed_with[step] = input.environment.template.name
             self.life_started_at.append(input.life_started_at)
             await self._play_in(
                 input.environment, _SYSTEMS[step], f"{step}.remove", lambda: self.world.discard(step)
