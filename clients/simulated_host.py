@@ -144,6 +144,11 @@ class SimulatedHost:
         query = {"label": label, "value": value}
         return await self._ask(_NAMESPACES, "GET", "/namespaces", operation, query=query)
 
+    async def list_guards(self, namespace: str) -> Sequence[Manifest]:
+        """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
+        path, operation = _path(namespace, "objects"), f"list the guards in namespace {namespace}"
+        return await self._ask(_OBJECTS, "GET", path, operation)
+
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID."""
         await self._http.call("DELETE", _path(name), f"delete namespace {name}", query={"uid": uid})

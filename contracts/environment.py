@@ -214,13 +214,15 @@ class SleepStatus(Frozen):
 class Drift(Frozen):
     """A part of a ready environment that is missing or altered, as the reconcile sweep has found it.
 
-    `repairs`: its step does it again. `problem` says why the last attempt to repair it has failed.
+    `guards`: the step is that of the namespace, which is there, and only its guards are altered. `repairs`:
+    its step does it again. `problem` says why the last attempt to repair it has failed.
     """
 
     step: StepName
     system: str
     what: str
     since: datetime
+    guards: bool = False
     repairs: bool = False
     problem: Problem | None = None
 

@@ -61,6 +61,24 @@ class StepName(StrEnum):
     IMPORT = "import"
 
 
+class DriftKind(StrEnum):
+    """The kinds of what may be missing or altered under a ready environment: its steps, and its guards.
+
+    The guards are what the namespace step creates in the namespace: they can be restored without a loss of
+    data, and a namespace cannot.
+    """
+
+    PROJECT = "project"
+    GROUP = "group"
+    ROLE_BINDING = "role-binding"
+    IDENTITY = "identity"
+    NAMESPACE = "namespace"
+    GUARDS = "guards"
+    VCLUSTER = "vcluster"
+    KUBECONFIG = "kubeconfig"
+    IMPORT = "import"
+
+
 class System(StrEnum):
     """The kinds of outside systems."""
 

@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts.environment import MOORAGE_ACTOR, Drift, Environment, Phase, Problem
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.phases import StepName
-    from contracts.reconcile.drift import UPDATE_DRIFT, DriftInput, merge_drift, steps_to_repair
+    from contracts.phases import DriftKind, StepName
+    from contracts.reconcile.drift import UPDATE_DRIFT, DriftInput, kind_of, merge_drift, steps_to_repair
 
 from workflows.access import AccessUpdater
 from workflows.environment_state import EnvironmentState
@@ -86,24 +86,25 @@ class DriftRepair:
 
     async def _run(self) -> None:
         environment = self._state.status.environment
-        wanted = {one.step for one in self._state.status.drift if one.repairs}
+        wanted = {kind_of(one) for one in self._state.status.drift if one.repairs}
         names = steps_to_repair(wanted)
         for step in steps_of(environment):
             if step.name not in names:
                 continue
-            problem = await self._repair(step, environment)
+            in_place = step.name is StepName.NAMESPACE and DriftKind.NAMESPACE not in wanted
+            problem = await self._repair(step, environment, in_place=in_place)
             if not self._is_allowed:
                 return  # another run, or the next sweep, goes on
             if problem:
                 self._set_problem(problem, wanted)
                 return
-        left = tuple(one for one in self._state.status.drift if one.step not in wanted)
+        left = tuple(one for one in self._state.status.drift if kind_of(one) not in wanted)
         self._state.set_drift(left)
         self._state.add_log_entry(MOORAGE_ACTOR, "repaired it", ", ".join(names))
 
-    async def _repair(self, step: Step, environment: Environment) -> Problem | None:
+    async def _repair(self, step: Step, environment: Environment, *, in_place: bool) -> Problem | None:
         """Do the step; stop early when the environment is ending, goes to sleep or goes on in another run."""
-        task = asyncio.create_task(self._saga.repair(step, environment))
+        task = asyncio.create_task(self._saga.repair(step, environment, in_place=in_place))
         await workflow.wait_condition(lambda: task.done() or not self._is_allowed)
         if not task.done():
             task.cancel()
@@ -124,9 +125,9 @@ class DriftRepair:
             self._state.people.set_access(access, self._state.status.access_problem)
             self._access.apply()
 
-    def _set_problem(self, problem: Problem, wanted: set[StepName]) -> None:
+    def _set_problem(self, problem: Problem, wanted: set[DriftKind]) -> None:
         drift: tuple[Drift, ...] = tuple(
-            one.model_copy(update={"problem": problem}) if one.step in wanted else one
+            one.model_copy(update={"problem": problem}) if kind_of(one) in wanted else one
             for one in self._state.status.drift
         )
         self._state.set_drift(drift)

@@ -154,11 +154,14 @@ class Saga:
             self._state.enter_phase(Phase.USABLE)
         return None
 
-    async def repair(self, step: Step, environment: Environment) -> Problem | None:
-        """Do a step again that is done, with the people of now; return the problem that has stopped it."""
+    async def repair(self, step: Step, environment: Environment, *, in_place: bool = False) -> Problem | None:
+        """Do a step again that is done, with the people of now; return the problem that has stopped it.
+
+        `in_place` is as in `EnsureInput`.
+        """
         started_at = workflow.now()
         try:
-            receipt = await self._executor.execute_ensure(step, environment)
+            receipt = await self._executor.execute_ensure(step, environment, in_place=in_place)
         except ActivityError as error:
             self.record_doubt(is_in_doubt(error))
             return self._failure(error, step.name, step.system, "ensure")

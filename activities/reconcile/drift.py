@@ -1,25 +1,66 @@
 """Compares a ready environment with what is there, step by step: what is missing or altered. Only reads."""
 
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
 
 from activities.parts.host_lookup import is_own_namespace
+from activities.reconcile.guards import GuardDifference, GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from clients.errors import NotFound
-from clients.host.models import ReleaseStatus
+from clients.host.models import Namespace, ReleaseStatus
+from clients.host.protocol import Host
 from clients.rafay import Project
-from contracts.environment import System
+from contracts.environment import Environment, System
 from contracts.phases import StepName
 from contracts.reconcile.drift import Deviation
+from contracts.reconcile.life_mark import LifeMark
 from contracts.types.naming import OwnerMark
 
 
+@dataclass(frozen=True)
+class GuardLook:
+    """How the guards of one environment are compared.
+
+    `template` is the name of its template as listed. `current` asks the environment for what it is now, and
+    returns None while that is being changed.
+    """
+
+    reader: GuardReader
+    template: str
+    current: Callable[[], Awaitable[Environment | None]]
+
+    async def difference(
+        self, host: Host, namespace: Namespace, life_mark: LifeMark | None
+    ) -> GuardDifference | None:
+        """Return how the guards differ from those that the environment should have now; None if they do not.
+
+        The life mark is as of the request. The environment itself is asked only if its template may have
+        changed since, because that takes a worker.
+        """
+        asked = life_mark.environment if life_mark else None
+        is_as_asked = asked is not None and asked.template.name == self.template
+        if is_as_asked and asked and not (await self.reader.difference(host, namespace, asked)).what:
+            return None
+        now = await self.current()
+        if now is None:
+            return None
+        difference = await self.reader.difference(host, namespace, now)
+        return difference if difference.what else None
+
+
 async def deviations_of(
-    systems: MarkedSystems, mark: OwnerMark, host_name: str, *, in_directory: Set[str] = frozenset()
+    systems: MarkedSystems,
+    mark: OwnerMark,
+    host_name: str,
+    *,
+    in_directory: Set[str] = frozenset(),
+    guards: GuardLook | None = None,
 ) -> tuple[Deviation, ...]:
     """Return what is missing or altered of a life that is ready.
 
     A part that builds on a missing one is not named as well. A life whose mark is among those that were
-    listed `in_directory` is not looked up there again: directories limit how many calls they take.
+    listed `in_directory` is not looked up there again: directories limit how many calls they take. Without
+    `guards` these are not compared.
 
     Raises:
         ClientError: A system does not answer; nothing can be said about the life.
@@ -42,6 +83,8 @@ async def deviations_of(
             note(StepName.NAMESPACE, f"namespace {name} on host {host_name} is being deleted")
         else:
             life_mark = systems.life_mark_of(namespace, mark, host_name)
+            if guards and (altered := await guards.difference(host, namespace, life_mark)):
+                found.append(Deviation(step=StepName.NAMESPACE, what=altered.what, guards=altered.can_repair))
             release = await host.get_release(name, name)
             has_vcluster = release is not None and release.status is ReleaseStatus.DEPLOYED
             if not has_vcluster:

@@ -30,13 +30,14 @@ from activities.environment_updates import (
     describe_failure,
 )
 from activities.freeze_state import freeze_reason
-from activities.reconcile.drift import deviations_of
+from activities.reconcile.drift import GuardLook, deviations_of
+from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.runs import latest_run, life_of
 from activities.run_inputs import CALL_TIMEOUT, start_of
 from clients.errors import ClientError
 from contracts.activities import ReconcileActivities
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment import Environment, EnvironmentStatus, Phase
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_STATUS,
@@ -97,6 +98,7 @@ class _Open:
     life: str
     phase: str
     host: str
+    template: str
 
 
 @dataclass(frozen=True)
@@ -146,18 +148,26 @@ class ReconcileSweep(ReconcileActivities):
 
         orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
         before = {one.life for one in last.drifted if one.found}
+        reader = GuardReader()
 
         async def compare(one: _Open) -> DriftedLife | None:
             mark = OwnerMark(installation=self._systems.installation, name=one.name, life=one.life)
             try:
                 found = await deviations_of(
-                    self._systems, mark, one.host, in_directory=inventory.in_directory
+                    self._systems,
+                    mark,
+                    one.host,
+                    in_directory=inventory.in_directory,
+                    guards=GuardLook(reader, one.template, lambda: self._current(mark)),
                 )
             except ClientError as error:
                 skipped.append(f"{one.name}: {error}")
                 return None
-            found = tuple(each for each in found if each.step not in input.ignore)
-            repair = tuple(each.step for each in found if each.step in input.repair)
+            except (WorkflowQueryFailedError, RPCError, *UNREADABLE_ERRORS) as error:
+                skipped.append(f"{one.name}: its run cannot be read ({type(error).__name__})")
+                return None
+            found = tuple(each for each in found if each.kind not in input.ignore)
+            repair = tuple(each.step for each in found if each.kind in input.repair)
             is_listed = found or one.life in before
             return (
                 DriftedLife(name=one.name, life=one.life, found=found, repair=repair) if is_listed else None
@@ -188,6 +198,7 @@ class ReconcileSweep(ReconcileActivities):
                 await life_of(run),
                 attributes.get(search_attributes.PHASE) or "",
                 attributes.get(search_attributes.HOST) or "",
+                attributes.get(search_attributes.TEMPLATE) or "",
             )
 
     async def _lost(self) -> AsyncIterator[OwnerMark]:
@@ -365,6 +376,14 @@ class ReconcileSweep(ReconcileActivities):
                 is_asleep=found.is_asleep,
             )
         return forced_start(before, status, actor, timeouts=self._timeouts, requested_at=requested_at)
+
+    async def _current(self, mark: OwnerMark) -> Environment | None:
+        """Return the environment as it is now; None if it is not ready, or being changed to a template."""
+        status: EnvironmentStatus = await self._temporal.get_workflow_handle(workflow_id(mark.name)).query(
+            QUERY_STATUS, result_type=EnvironmentStatus, rpc_timeout=QUERY_TIMEOUT
+        )
+        is_settled = status.phase is Phase.READY and status.change is None
+        return status.environment if is_settled and status.environment.mark == mark else None
 
     async def _last_status(self, run: WorkflowExecution) -> EnvironmentStatus:
         """Return the last status of a run that was closed from outside; a worker replays it for that."""

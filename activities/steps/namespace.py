@@ -77,8 +77,13 @@ class NamespaceStep(StepActivities):
             **_life_annotations(input, self._signer),
         }
         try:
-            namespace = await host.create_namespace(
-                name, {**mark.labels, **pod_security(environment)}, annotations
+            # An empty namespace in place of one that is in use would hide that its data is lost.
+            namespace = (
+                await require_own_namespace(host, environment)
+                if input.in_place
+                else await host.create_namespace(
+                    name, {**mark.labels, **pod_security(environment)}, annotations
+                )
             )
         except AlreadyExists:
             namespace = await require_own_namespace(host, environment)

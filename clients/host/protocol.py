@@ -161,6 +161,10 @@ class Host(Protocol):
         """Return all namespaces whose label has this value."""
         ...
 
+    async def list_guards(self, namespace: str) -> Sequence[Manifest]:
+        """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
+        ...
+
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
 

@@ -124,6 +124,10 @@ class KubernetesHost:
         """Return all namespaces whose label has this value."""
         return await self._namespaces.list_labelled(label, value)
 
+    async def list_guards(self, namespace: str) -> Sequence[Manifest]:
+        """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
+        return await self._applier.list_guards(namespace)
+
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates."""
         await self._namespaces.delete(name, uid)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.expiry_sweep import SCHEDULE_PREFIX
-from contracts.phases import StepName
+from contracts.phases import DriftKind
 from contracts.reconcile.drift import DEFAULT_REPAIR, DriftedLife
 from contracts.types.models import Frozen
 
@@ -42,8 +42,8 @@ class ReconcileInput(Frozen):
     confirmed: tuple[str, ...] = ()
     requested_by: str = ""
     grace: timedelta = timedelta(minutes=30)
-    repair: tuple[StepName, ...] = DEFAULT_REPAIR
-    ignore: tuple[StepName, ...] = ()
+    repair: tuple[DriftKind, ...] = DEFAULT_REPAIR
+    ignore: tuple[DriftKind, ...] = ()
     limit: int = 5
     limit_percent: int = 10
 
@@ -68,8 +68,8 @@ class SurveyInput(Frozen):
     """The time of the sweep, and the kinds of drift to repair and to ignore."""
 
     now: datetime
-    repair: tuple[StepName, ...] = ()
-    ignore: tuple[StepName, ...] = ()
+    repair: tuple[DriftKind, ...] = ()
+    ignore: tuple[DriftKind, ...] = ()
 
 
 class Survey(Frozen):

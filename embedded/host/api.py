@@ -20,6 +20,7 @@ from embedded.host.agents import Agents
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import VERSION, Releases
 from embedded.host.schemas import (
+    LABELS,
     OBJECTS,
     RELEASE_NAME,
     STATUS,
@@ -41,6 +42,7 @@ _NAMES = TypeAdapter(list[str])
 _IN_NAMESPACE = {
     ("GET", "blockers"): "namespace.blockers",
     ("POST", "objects"): "namespace.apply",
+    ("GET", "objects"): "guard.list",
     ("DELETE", "volumes"): "volume.delete",
     ("POST", "ends"): "namespace.force_delete",
     ("GET", "statefulsets"): "statefulset.get",
@@ -150,6 +152,16 @@ def control_api(
 
     async def get_namespace(request: Request) -> Any:
         return namespaces.get(request.path_params["namespace"])
+
+    async def label_namespace(request: Request) -> Any:
+        namespaces.label(request.path_params["namespace"], LABELS.validate_json(await request.body()))
+
+    async def guards(request: Request) -> Any:
+        return namespaces.guards(request.path_params["namespace"])
+
+    async def delete_object(request: Request) -> Any:
+        where = request.path_params
+        namespaces.delete_object(where["namespace"], where["kind"], where["name"])
 
     async def delete_namespace(request: Request) -> Any:
         namespace = request.path_params["namespace"]
@@ -264,6 +276,7 @@ def control_api(
             Route(namespace, endpoint_of(get_namespace)),
             Route(namespace, endpoint_of(delete_namespace), methods=["DELETE"]),
             Route(f"{namespace}/blockers", endpoint_of(blockers)),
+            Route(f"{namespace}/objects", endpoint_of(guards)),
             Route(f"{namespace}/objects", endpoint_of(apply), methods=["POST"]),
             Route(f"{namespace}/ends", endpoint_of(force_delete), methods=["POST"]),
             Route(f"{namespace}/volumes/{{volume}}", endpoint_of(delete_volume), methods=["DELETE"]),
@@ -279,8 +292,14 @@ def control_api(
             Route(f"{release}/volumes", endpoint_of(volumes)),
             Route(f"{release}/leftovers", endpoint_of(leftovers)),
             Route(f"{release}/kubeconfig", endpoint_of(get_kubeconfig)),
+            Route(f"/-{namespace}/labels", endpoint_of(label_namespace, is_open=True), methods=["PUT"]),
             Route(f"/-{namespace}/finalizers", endpoint_of(finalizers, is_open=True), methods=["PUT"]),
             Route(f"/-{namespace}/stubborn", endpoint_of(stubborn, is_open=True), methods=["PUT"]),
+            Route(
+                f"/-{namespace}/objects/{{kind}}/{{name}}",
+                endpoint_of(delete_object, is_open=True),
+                methods=["DELETE"],
+            ),
             Route(f"/-{release}/status", endpoint_of(release_status, is_open=True), methods=["PUT"]),
             Route("/-/signing", endpoint_of(signing, is_open=True), methods=["PUT", "DELETE"]),
             Route("/-/trouble", endpoint_of(trouble, is_open=True), methods=["PUT", "DELETE"]),

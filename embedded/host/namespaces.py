@@ -17,6 +17,8 @@ _SHOWN_CONTENT = {
     "stubborn": "stubborn pods",
 }
 _CONTENT = (*_SHOWN_CONTENT, "statefulsets", "synced_pods", "virtual_objects", "authorities")
+#: The kinds of objects that keep an environment within its namespace.
+_GUARDS = ("ResourceQuota", "LimitRange", "NetworkPolicy")
 
 
 class Namespaces:
@@ -120,6 +122,29 @@ class Namespaces:
             self._rows.executemany(
                 "INSERT OR REPLACE INTO objects (namespace, kind, name, document) VALUES (?, ?, ?, ?)",
                 [(name, each.kind, each.metadata.name, each.model_dump_json()) for each in objects],
+            )
+
+    def label(self, name: str, labels: dict[str, str]) -> None:
+        """Set labels of the namespace, as an administrator of the host may."""
+        labels = json.loads(self._existing(name)["labels"]) | labels
+        with self._rows:
+            self._rows.execute("UPDATE namespaces SET labels = ? WHERE name = ?", (json.dumps(labels), name))
+
+    def guards(self, name: str) -> list[dict[str, Any]]:
+        """Return the guards in the namespace, as they were applied."""
+        self._existing(name)
+        rows = self._rows.execute(
+            "SELECT document FROM objects WHERE namespace = ? AND kind IN (?, ?, ?) ORDER BY kind, name",
+            (name, *_GUARDS),
+        )
+        return [json.loads(row["document"]) for row in rows]
+
+    def delete_object(self, name: str, kind: str, object_name: str) -> None:
+        """Delete an object of the namespace, as an administrator of the host may."""
+        self._existing(name)
+        with self._rows:
+            self._rows.execute(
+                "DELETE FROM objects WHERE namespace = ? AND kind = ? AND name = ?", (name, kind, object_name)
             )
 
     def _finish(self, name: str) -> None:

@@ -95,6 +95,7 @@ class Object(BaseModel):
     metadata: Metadata
 
 
+LABELS = TypeAdapter(Labels)
 OBJECTS = TypeAdapter(list[Object])
 RELEASE_NAME = TypeAdapter(ReleaseName)
 #: The statuses of a release; see `clients.host.models.ReleaseStatus`.

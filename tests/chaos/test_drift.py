@@ -12,7 +12,7 @@ from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import called, calls, no_faults
 from tests.support.reconcile import host_of, rafay_of, scim_of, sweep
 from tests.support.stack import hurried, unique
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import control, set_faults
 from tests.workflows.conftest import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("9. Reconciled")]
@@ -103,6 +103,72 @@ async def test_what_is_missing_under_a_ready_environment_is_shown_and_repaired(
         assert len(await scim.members(again.id)) == 1, "a repair has given access back to bob"
     await rafay.close()
     await scim.close()
+    await asking.delete(name)
+    assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"]
+    assert systems.holds(name) == {}
+
+
+@pytest.mark.parametrize("trouble", ["none", "refused", "killed"])
+async def test_guards_that_are_changed_by_hand_are_shown_and_restored(
+    lonely: Stack, asking: Asking, systems: Systems, trouble: str
+) -> None:
+    """Ensures that a refused or killed repair is done by the next sweep or worker, and strangers stay."""
+    name = unique("guard")
+    await asking.request(name)
+    await asking.until_phase(name, "ready")
+    host, derived = host_of(lonely), f"{PREFIX}-{name}"
+    before = await host.list_guards(derived)
+    [quota] = [one for one in before if one["kind"] == "ResourceQuota"]
+    theirs = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "team"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]},
+    }
+    widened = {**quota, "spec": {"hard": {**quota["spec"]["hard"], "requests.cpu": "320"}}}
+    await host.apply(derived, [theirs, widened])
+    policy = f"/-/namespaces/{derived}/objects/NetworkPolicy/moorage-deny"
+    control(lonely.url(Part.HOST), "DELETE", policy)
+    altered = await host.list_guards(derived)
+    dry = await drifted(asking, name, dry_run=True)
+    [found] = dry["found"]
+    assert found["what"].startswith("quota requests.cpu is 320 and should be ")
+    assert f"network policy moorage-deny is missing, in namespace {derived}" in found["what"]
+    assert dry["repair"] == ["namespace"]
+    assert await host.list_guards(derived) == altered, "a dry run has changed something"
+    calls_before = calls(lonely, Part.HOST, "namespace.apply")
+    if trouble == "refused":
+        refused = Fault(operation="namespace.apply", kind=FaultKind.STATUS, status=422)
+        set_faults(lonely.url(Part.HOST), refused)
+    elif trouble == "killed":
+        slow = Fault(operation="namespace.apply", kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1)
+        set_faults(lonely.url(Part.HOST), slow)
+    assert (await drifted(asking, name))["repair"] == ["namespace"]
+    if trouble == "refused":
+        [one] = (
+            await asking.until(
+                name, lambda now: bool(now["drift"]) and bool(now["drift"][0]["problem"]), "it has failed"
+            )
+        )["drift"]
+        assert one["what"] == found["what"]
+        assert await host.list_guards(derived) == altered
+        no_faults(lonely)
+        assert (await drifted(asking, name))["repair"] == ["namespace"]
+    elif trouble == "killed":
+        await called(lonely, Part.HOST, "namespace.apply", calls_before)
+        await lonely.kill(Part.WORKER)
+        await lonely.start(Part.WORKER)
+
+    async def is_restored() -> bool:
+        actions = [entry["action"] for entry in (await asking.show(name))["audit_log"]]
+        return "repaired it" in actions
+
+    await until(is_restored, f"the guards of {name} are restored")
+    kept = [one for one in await host.list_guards(derived) if one["metadata"]["name"] != "team"]
+    assert kept == before
+    assert [one["spec"] for one in await host.list_guards(derived) if one not in kept] == [theirs["spec"]]
+    assert (await drifted(asking, name, dry_run=True))["found"] == []
+    await host.close()
     await asking.delete(name)
     assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"]
     assert systems.holds(name) == {}

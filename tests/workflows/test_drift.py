@@ -8,7 +8,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from contracts.access import AccessChanges
 from contracts.environment import Phase
 from contracts.environment_workflow import ActorInput, SleepChangeInput
-from contracts.phases import StepName
+from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput, steps_to_repair
 from tests.workflows.conftest import LIFE, Bench, Life, until
 from tests.workflows.scripted_activities import deaf, fails_for_good, waits
@@ -19,6 +19,7 @@ BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
 GROUP = Deviation(step=StepName.GROUP, what="group mrg-x is missing")
 IDENTITY = Deviation(step=StepName.IDENTITY, what="group mrg-x is missing in the identity provider")
 NAMESPACE = Deviation(step=StepName.NAMESPACE, what="namespace mrg-x is missing")
+GUARDS = Deviation(step=StepName.NAMESPACE, what="quota requests.cpu is 32 and should be 4", guards=True)
 
 
 async def tell(life: Life, *found: Deviation, repair: tuple[StepName, ...] = (), of: str = LIFE) -> str:
@@ -34,15 +35,16 @@ async def mended(life: Life) -> None:
 @pytest.mark.parametrize(
     ("drifted", "steps"),
     [
-        ({StepName.GROUP}, ["group", "role-binding"]),
-        ({StepName.PROJECT}, ["project", "role-binding", "import"]),
-        ({StepName.IDENTITY}, ["identity"]),
-        ({StepName.NAMESPACE}, ["namespace", "vcluster", "kubeconfig", "import"]),
-        ({StepName.IMPORT, StepName.ROLE_BINDING}, ["role-binding", "import"]),
-        (set[StepName](), []),
+        ({DriftKind.GROUP}, ["group", "role-binding"]),
+        ({DriftKind.PROJECT}, ["project", "role-binding", "import"]),
+        ({DriftKind.IDENTITY}, ["identity"]),
+        ({DriftKind.NAMESPACE}, ["namespace", "vcluster", "kubeconfig", "import"]),
+        ({DriftKind.GUARDS}, ["namespace"]),
+        ({DriftKind.IMPORT, DriftKind.ROLE_BINDING}, ["role-binding", "import"]),
+        (set[DriftKind](), []),
     ],
 )
-def test_what_builds_on_a_step_is_done_again_after_it(drifted: set[StepName], steps: list[str]) -> None:
+def test_what_builds_on_a_step_is_done_again_after_it(drifted: set[DriftKind], steps: list[str]) -> None:
     assert [step.value for step in steps_to_repair(drifted)] == steps
 
 
@@ -70,6 +72,25 @@ async def test_what_is_only_reported_is_shown_until_it_is_as_it_should_be(bench:
     assert bench.script.calls == []
     actions = [entry.action for entry in status.audit_log]
     assert actions[-2:] == ["found it altered", "found it as it should be"]
+
+
+async def test_a_repair_of_guards_does_only_the_namespace_and_never_replaces_it(bench: Bench) -> None:
+    life = await ready(bench, "drift-guards")
+    bench.script.calls.clear()
+    assert await tell(life, GUARDS, repair=(StepName.NAMESPACE,)) == "repairs namespace"
+    await mended(life)
+    assert bench.script.calls == ["namespace.ensure"]
+    assert [step for step, _ in bench.script.in_place] == ["namespace"]
+
+
+async def test_the_time_of_guards_is_not_that_of_a_missing_namespace(bench: Bench) -> None:
+    life = await ready(bench, "drift-guards-first")
+    await tell(life, GUARDS)
+    [first] = (await life.status()).drift
+    await tell(life, NAMESPACE)
+    [then] = (await life.status()).drift
+    assert then.since > first.since
+    assert (first.guards, then.guards) == (True, False)
 
 
 async def test_a_repair_that_fails_ends_nothing_and_is_tried_again_by_the_next_sweep(bench: Bench) -> None:

@@ -12,6 +12,8 @@ from contracts.chart_values import compose_values
 from contracts.environment import EnvironmentStatus, Outcome, Phase, Spec
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, ChangeTemplateInput
 from contracts.errors import Refusal, RefusalReason
+from contracts.phases import StepName
+from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
 from contracts.template import Template
 from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import Life, a_start, until
@@ -84,6 +86,23 @@ async def delete(life: Life) -> EnvironmentStatus:
 def refusal_of(error: WorkflowUpdateFailedError) -> Refusal:
     assert isinstance(error.cause, ApplicationError)
     return Refusal.model_validate(error.cause.details[0])
+
+
+async def test_altered_guards_are_not_repaired_during_a_change(house: CapacityBench) -> None:
+    """Ensures that the sweep, which may have read the guards of before, is refused."""
+    life = await ready(house, "guarded")
+    house.script.before["namespace.ensure"] = waits
+    house.script.started["namespace.ensure"].clear()
+    await change(house, life, MEDIUM)
+    await house.script.started["namespace.ensure"].wait()
+    guards = Deviation(step=StepName.NAMESPACE, what="quota pods is 9 and should be 5", guards=True)
+    mark = life.start.environment.mark
+    ask = DriftInput(life=mark.life, actor="the sweep", found=(guards,), repair=(StepName.NAMESPACE,))
+    with pytest.raises(WorkflowUpdateFailedError) as error:
+        await life.handle.execute_update(UPDATE_DRIFT, ask)
+    assert "is being changed to another template" in refusal_of(error.value).message
+    assert (await life.status()).drift == ()
+    await delete(life)
 
 
 async def test_a_change_that_succeeds(house: CapacityBench) -> None:

@@ -56,7 +56,7 @@ IN_A_NAMESPACE = (
     Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
     Kind("Lease", "/apis/coordination.k8s.io/v1", "leases"),
 )
+#: Kinds that keep an environment within its namespace.
+GUARDS = (RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY)
 #: Kinds that may be applied in a namespace: the guards, and the objects of `exposure`.
-APPLIED = {
-    each.name: each for each in (RESOURCE_QUOTA, LIMIT_RANGE, NETWORK_POLICY, SERVICE, ROLE, ROLE_BINDING)
-}
+APPLIED = {each.name: each for each in (*GUARDS, SERVICE, ROLE, ROLE_BINDING)}

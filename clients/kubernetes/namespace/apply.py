@@ -7,7 +7,7 @@ from datetime import timedelta
 from clients.errors import AlreadyExists, Denied, Rejected
 from clients.host.models import Manifest
 from clients.kubernetes.api.client import APPLY, KubernetesApi
-from clients.kubernetes.api.kinds import APPLIED, POD, ROLE_BINDING, Kind
+from clients.kubernetes.api.kinds import APPLIED, GUARDS, POD, ROLE_BINDING, Kind
 from clients.kubernetes.cluster.account import Account, environment_role_binding
 from clients.virtual_cluster import FIELD_MANAGER
 
@@ -43,6 +43,17 @@ class ObjectApplier:
             await self._apply(
                 kind, namespace, name, body, retry_for=BINDING_DELAY if is_newly_bound else None
             )
+
+    async def list_guards(self, namespace: str) -> Sequence[Manifest]:
+        """Return all guards in the namespace, also those of others, each with its kind."""
+        # The items of a list do not name their kind.
+        return [
+            {**each, "kind": kind.name}
+            for kind in GUARDS
+            for each in await self._api.list(
+                kind.path(namespace), f"list the {kind.plural} in namespace {namespace}"
+            )
+        ]
 
     async def ensure_role_binding(self, namespace: str, labels: Mapping[str, str]) -> None:
         """Restore our role binding in a namespace of ours if it was removed."""

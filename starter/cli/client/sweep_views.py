@@ -84,6 +84,7 @@ class Deviation(View, frozen=True, kw_only=True):
 
     step: StepName
     what: str
+    guards: bool = False
 
 
 class DriftedLife(View, frozen=True, kw_only=True):

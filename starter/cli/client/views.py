@@ -77,6 +77,7 @@ class Drift(View, frozen=True, kw_only=True):
     system: str
     what: str
     since: datetime
+    guards: bool = False
     repairs: bool = False
     problem: ProblemView | None = None
 

@@ -63,7 +63,7 @@ def rendered(*objects: dict[str, Any]) -> dict[str, str]:
         (thing("ServiceAccount", namespace=None), ""),
         # What it makes when values ask for it.
         (role("networking.k8s.io", "ingresses"), "ingresses.networking.k8s.io (sync.toHost.ingresses or"),
-        (role("networking.k8s.io", "networkpolicies"), "delete, update, list, watch networkpolicies"),
+        (role("networking.k8s.io", "networkpolicies"), "delete, update, watch networkpolicies"),
         (role("policy", "poddisruptionbudgets"), "poddisruptionbudgets.policy (sync.toHost.podDisruption"),
         (role("", "serviceaccounts"), "watch serviceaccounts (sync.toHost.serviceAccounts)"),
         (role("metrics.k8s.io", "pods", ["get"]), "get pods.metrics.k8s.io (integrations.metricsServer)"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from contracts.phases import StepName
+from contracts.phases import DriftKind
 from contracts.reconcile.drift import DEFAULT_REPAIR
 from worker.settings.types import Group, PositiveDuration, split_words
 
@@ -22,13 +22,14 @@ class Reconcile(Group):
         description="how long what is incomplete and belongs to no open environment is left alone before it "
         "is undone",
     )
-    repair: Annotated[tuple[StepName, ...], BeforeValidator(split_words)] = Field(
+    repair: Annotated[tuple[DriftKind, ...], BeforeValidator(split_words)] = Field(
         default=DEFAULT_REPAIR,
         description="what is made again when it is missing or altered under a ready environment: names of "
-        "steps; other steps are only reported",
+        "steps, and `guards` for the quota, limits and network policies of its namespace; the "
+        "others are only reported",
     )
-    ignore: Annotated[tuple[StepName, ...], BeforeValidator(split_words)] = Field(
-        default=(), description="steps whose drift is not even reported"
+    ignore: Annotated[tuple[DriftKind, ...], BeforeValidator(split_words)] = Field(
+        default=(), description="the same names, of what is not even reported"
     )
     limit: int = Field(
         default=5,
