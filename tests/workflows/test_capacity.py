@@ -535,12 +535,12 @@ async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server:
         sleeper = await house.begin("sleeper")
         await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
         with pytest.raises(NoCapacity):
-            await house.request("other")
+            await house.request("other", "r-2")
         await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)
         await until(lambda: _is(house, "sleeper", Phase.ASLEEP), "it is asleep")
         state = await house.state()
         assert state.hosts[0].reserved == Amount(environments=1)
-        other = await house.begin("other")
+        other = await house.begin("other", "r-2")
         with pytest.raises(WorkflowUpdateFailedError) as failure:
             await sleeper.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
         message = str(failure.value.cause)
@@ -548,7 +548,8 @@ async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server:
         assert "The next one that is in the way ends " in message
         assert message.endswith("Put another environment to sleep, or delete one.")
         assert await _is(house, "sleeper", Phase.ASLEEP)
-        await other.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        by_alice = ActorInput(actor=BY_ALICE.actor, life=other.start.environment.mark.life)
+        await other.handle.execute_update(EnvironmentWorkflow.delete, by_alice)
         await other.handle.result()
         await house.until_held("sleeper")
         await sleeper.handle.execute_update(EnvironmentWorkflow.wake, BY_ALICE)
