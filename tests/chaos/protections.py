@@ -53,14 +53,13 @@ LEAVERS = "tests/workflows/test_leavers.py"
 PROTECTIONS = (
     Protection(
         "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
-        "(self._drift, self._sleep, self._access, self._changer)",
-        "(self._drift, self._sleep, self._changer)",
+        "for stopped in (self._drift, self._sleep, self._access):",
+        "for stopped in (self._drift, self._sleep):",
         PEOPLE, "teardown_waits",
     ),
     Protection(
         "3", "a teardown waits for a change of the template that is under way", "workflows/environment.py",
-        "(self._drift, self._sleep, self._access, self._changer)",
-        "(self._drift, self._sleep, self._access)",
+        "        await self._run_shielded(self._changer.stop())\n", "",
         "tests/workflows/test_template_change.py", "in_the_middle",
     ),
     Protection(
@@ -77,7 +76,7 @@ PROTECTIONS = (
     ),
     Protection(
         "6", "nothing is woken without room", "workflows/sleep.py",
-        "            if decision.refusal:\n                raise _refused(decision.refusal)\n", "",
+        "                if decision.refusal:\n                    raise _refused(decision.refusal)\n", "",
         SLEEP, "without_room",
     ),
     Protection(
