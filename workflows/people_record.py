@@ -1,7 +1,5 @@
 """The people in the record of an environment: its owner, its collaborators, and what is left to apply."""
 
-from typing import TYPE_CHECKING
-
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -10,14 +8,13 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import format_utc
     from contracts.temporal import search_attributes, workflow_memo
 
-if TYPE_CHECKING:
-    from workflows.environment_state import EnvironmentState
+from workflows.status_record import StatusRecord
 
 
 class PeopleRecord:
     """Records changes of people. The outside systems follow: see `workflows.access`."""
 
-    def __init__(self, state: "EnvironmentState") -> None:
+    def __init__(self, state: StatusRecord) -> None:
         self._state = state
 
     def add_collaborator(self, actor: str, person: str) -> None:

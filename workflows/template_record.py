@@ -1,7 +1,5 @@
 """The change of the template in the record of an environment."""
 
-from typing import TYPE_CHECKING
-
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -12,14 +10,13 @@ with workflow.unsafe.imports_passed_through():
     from contracts.template_parameters import format_parameters
     from contracts.temporal import search_attributes
 
-if TYPE_CHECKING:
-    from workflows.environment_state import EnvironmentState
+from workflows.status_record import StatusRecord
 
 
 class TemplateRecord:
     """Records changes of the template. `workflows.template_change` makes them."""
 
-    def __init__(self, state: "EnvironmentState") -> None:
+    def __init__(self, state: StatusRecord) -> None:
         self._state = state
 
     def begin_change(self, id: str, actor: str, template: Template, spec: Spec) -> None:
