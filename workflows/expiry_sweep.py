@@ -7,16 +7,14 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import ExpirySweepActivities
-    from contracts.environment_workflow import undo_queue
     from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
     from contracts.telemetry.metrics import SWEEPS, SWEPT
 
-from workflows.activity_failures import require_genuine
+from workflows.sweep_activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after
@@ -26,8 +24,6 @@ ATTEMPT_TIMEOUT = timedelta(minutes=15)
 SWEEP_TIMEOUT = timedelta(minutes=30)
 #: A worker that sends no heartbeat for this long counts as lost, and another worker continues.
 HEARTBEAT_TIMEOUT = timedelta(seconds=10)
-FIRST_RETRY_INTERVAL = timedelta(milliseconds=500)
-MAX_RETRY_INTERVAL = timedelta(seconds=20)
 
 
 @workflow.defn(name=SWEEP_WORKFLOW)
@@ -41,21 +37,13 @@ class ExpirySweepWorkflow:
     async def run(self, sweep: SweepInput) -> SweepResult:
         """Sweep once; return how many environments were checked, and the outcome of each."""
         try:
-            result = require_genuine(
-                await workflow.execute_activity_method(
-                    ExpirySweepActivities.run,
-                    SweepPassInput(sweep=sweep, now=workflow.now()),
-                    task_queue=undo_queue(workflow.info().task_queue),
-                    start_to_close_timeout=ATTEMPT_TIMEOUT,
-                    schedule_to_close_timeout=SWEEP_TIMEOUT,
-                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                    retry_policy=RetryPolicy(
-                        initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
-                    ),
-                    # When a cancelled sweep has ended, nothing of it can happen any more.
-                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                    summary="look, and ask each" if sweep.dry_run else "look, warn and end",
-                )
+            result = await execute_sweep_activity(
+                ExpirySweepActivities.run,
+                SweepPassInput(sweep=sweep, now=workflow.now()),
+                attempt=ATTEMPT_TIMEOUT,
+                limit=SWEEP_TIMEOUT,
+                heartbeat=HEARTBEAT_TIMEOUT,
+                summary="look, and ask each" if sweep.dry_run else "look, warn and end",
             )
         except ActivityError as error:
             _count(sweep, "cancelled" if is_cancelled_exception(error) else "failed")

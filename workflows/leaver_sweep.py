@@ -4,17 +4,13 @@ It looks twice before it acts, and acts on few people at a time: what a broken d
 access. A schedule or a person starts it.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import LeaverActivities
-    from contracts.environment_workflow import undo_queue
     from contracts.leaver_rules import (
         LEAVER_ACTOR,
         LEAVER_WORKFLOW,
@@ -28,7 +24,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.telemetry.metrics import LEAVER_SWEEPS
 
-from workflows.activity_failures import problem_of, require_genuine
+from workflows.activity_failures import problem_of
+from workflows.sweep_activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a look at all people: thousands, at some hundred a minute.
@@ -39,10 +36,6 @@ LOOK_TIMEOUT = timedelta(minutes=60)
 APPLY_TIMEOUT = timedelta(minutes=5)
 #: A worker that sends no heartbeat for this long counts as lost, and another worker continues.
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
-FIRST_RETRY_INTERVAL = timedelta(seconds=1)
-MAX_RETRY_INTERVAL = timedelta(seconds=30)
-
-_Result = TypeVar("_Result")
 
 
 @workflow.defn(name=LEAVER_WORKFLOW)
@@ -76,12 +69,13 @@ class LeaverSweepWorkflow:
             if not (leaving or first.back):
                 return result
             by = f", confirmed by {sweep.requested_by}" if sweep.confirmed else ""
-            answers = await self._execute(
+            answers = await execute_sweep_activity(
                 LeaverActivities.apply,
                 ApplyInput(left=leaving, returned=first.back, actor=LEAVER_ACTOR + by),
-                APPLY_TIMEOUT,
-                APPLY_TIMEOUT,
-                "update their environments",
+                attempt=APPLY_TIMEOUT,
+                limit=APPLY_TIMEOUT,
+                heartbeat=HEARTBEAT_TIMEOUT,
+                summary="update their environments",
             )
         except ActivityError as error:
             problem = problem_of(error, "people", "directory")
@@ -89,28 +83,11 @@ class LeaverSweepWorkflow:
         return result.model_copy(update={"lines": answers.lines})
 
     async def _look(self, input: LookInput, summary: str) -> LookResult:
-        return await self._execute(LeaverActivities.look, input, LOOK_ATTEMPT_TIMEOUT, LOOK_TIMEOUT, summary)
-
-    async def _execute(
-        self,
-        method: Callable[[LeaverActivities, Any], Awaitable[_Result]],
-        input: LookInput | ApplyInput,
-        attempt: timedelta,
-        limit: timedelta,
-        summary: str,
-    ) -> _Result:
-        return require_genuine(
-            await workflow.execute_activity_method(
-                method,
-                input,
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=attempt,
-                schedule_to_close_timeout=limit,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=RetryPolicy(
-                    initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
-                ),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=summary,
-            )
+        return await execute_sweep_activity(
+            LeaverActivities.look,
+            input,
+            attempt=LOOK_ATTEMPT_TIMEOUT,
+            limit=LOOK_TIMEOUT,
+            heartbeat=HEARTBEAT_TIMEOUT,
+            summary=summary,
         )

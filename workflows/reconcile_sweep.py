@@ -6,17 +6,14 @@ A schedule or a person starts it. It acts on few lives at a time: a lost databas
 a part, waits for a person.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import ReconcileActivities
-    from contracts.environment_workflow import undo_queue
     from contracts.reconcile.models import (
         RECONCILE_ACTOR,
         RECONCILE_WORKFLOW,
@@ -29,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.reconcile.rules import brake_reason, due_orphans
     from contracts.telemetry.metrics import RECONCILE_SWEEPS, RECONCILED
 
-from workflows.activity_failures import problem_of, require_genuine
+from workflows.activity_failures import problem_of
+from workflows.sweep_activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a look at all systems: thousands of lives, each of which may be looked at by itself.
@@ -41,10 +39,6 @@ SETTLE_TIMEOUT = timedelta(minutes=15)
 #: A worker that sends no heartbeat for this long counts as lost, and another worker continues. It is longer
 #: than the whole list of one system takes.
 HEARTBEAT_TIMEOUT = timedelta(minutes=3)
-FIRST_RETRY_INTERVAL = timedelta(seconds=1)
-MAX_RETRY_INTERVAL = timedelta(seconds=30)
-
-_Result = TypeVar("_Result")
 
 
 @workflow.defn(name=RECONCILE_WORKFLOW)
@@ -67,12 +61,13 @@ class ReconcileWorkflow:
     async def _sweep(self, sweep: ReconcileInput) -> ReconcileResult:
         now = workflow.now()
         try:
-            survey = await self._execute(
+            survey = await execute_sweep_activity(
                 ReconcileActivities.survey,
                 SurveyInput(now=now, repair=sweep.repair, ignore=sweep.ignore),
-                SURVEY_ATTEMPT_TIMEOUT,
-                SURVEY_TIMEOUT,
-                "look at what bears our marks",
+                attempt=SURVEY_ATTEMPT_TIMEOUT,
+                limit=SURVEY_TIMEOUT,
+                heartbeat=HEARTBEAT_TIMEOUT,
+                summary="look at what bears our marks",
             )
             undoes = not survey.skipped and not survey.frozen
             orphans = due_orphans(survey.orphans, now, sweep.grace, undoes=undoes)
@@ -110,12 +105,13 @@ class ReconcileWorkflow:
             )
             if sweep.dry_run or not (settled.orphans or settled.drifted):
                 return result
-            answers = await self._execute(
+            answers = await execute_sweep_activity(
                 ReconcileActivities.settle,
                 settled,
-                SETTLE_TIMEOUT,
-                SETTLE_TIMEOUT,
-                "adopt, undo or repair them",
+                attempt=SETTLE_TIMEOUT,
+                limit=SETTLE_TIMEOUT,
+                heartbeat=HEARTBEAT_TIMEOUT,
+                summary="adopt, undo or repair them",
             )
         except ActivityError as error:
             problem = problem_of(error, "reconcile", "outside systems")
@@ -123,30 +119,6 @@ class ReconcileWorkflow:
                 now=now, dry_run=sweep.dry_run, problem=f"{problem.cause} {problem.remedy}".strip()
             )
         return result.model_copy(update={"lines": answers.lines})
-
-    async def _execute(
-        self,
-        method: Callable[[ReconcileActivities, Any], Awaitable[_Result]],
-        input: SurveyInput | SettleInput,
-        attempt: timedelta,
-        limit: timedelta,
-        summary: str,
-    ) -> _Result:
-        return require_genuine(
-            await workflow.execute_activity_method(
-                method,
-                input,
-                task_queue=undo_queue(workflow.info().task_queue),
-                start_to_close_timeout=attempt,
-                schedule_to_close_timeout=limit,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-                retry_policy=RetryPolicy(
-                    initial_interval=FIRST_RETRY_INTERVAL, maximum_interval=MAX_RETRY_INTERVAL
-                ),
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=summary,
-            )
-        )
 
 
 def _actor(sweep: ReconcileInput, due: Sequence[str]) -> str:
