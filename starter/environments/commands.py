@@ -1,6 +1,5 @@
 """Changes to environments: delete, cancel, resume a teardown, extend, each as an update to the workflow."""
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment import Phase
 from contracts.environment_workflow import (
@@ -26,7 +24,7 @@ from starter.environments.access import EnvironmentAccess
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
 from starter.temporal.errors import SHORT_UPDATE_TIMEOUT, UPDATE_TIMEOUT
-from starter.temporal.updates import Refused, WorkflowClosed, map_update_errors
+from starter.temporal.updates import Refused, WorkflowClosed, map_update_errors, send_until_taken
 from workflows.environment import EnvironmentWorkflow
 
 _UPDATES: Mapping[Verb, Any] = {
@@ -148,12 +146,6 @@ class EnvironmentCommands:
             self._reader.note_change()
 
 
-#: In the error of Temporal for more updates at once than one run accepts. The same update is sent again,
-#: since the run answers those before it in a moment.
-_AT_ONCE = "concurrent in-flight updates"
-RETRY_SECONDS = 0.2
-
-
 async def send_update(
     client: Client,
     update: Any,
@@ -186,15 +178,8 @@ async def send_update(
         EnvironmentWorkflow.run, workflow_id(name), first_execution_run_id=first_run_id
     )
     async with map_update_errors(UPDATE_TIMEOUT if is_worker_known else SHORT_UPDATE_TIMEOUT):
-        while True:
-            try:
-                answer: Answer = await handle.execute_update(update, input, id=id)
-            except RPCError as error:
-                if error.status is not RPCStatusCode.RESOURCE_EXHAUSTED or _AT_ONCE not in error.message:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return answer
+        answer: Answer = await send_until_taken(lambda: handle.execute_update(update, input, id=id))
+        return answer
 
 
 def _repeat_key(input: UpdateInput, key: str) -> str:

@@ -41,7 +41,7 @@ from starter.temporal.errors import (
     TemporalUnavailable,
     map_rpc_errors,
 )
-from starter.temporal.updates import WorkflowClosed, map_update_errors, update_with_start
+from starter.temporal.updates import WorkflowClosed, map_update_errors, send_until_taken, update_with_start
 from workflows.capacity import CapacityWorkflow
 
 #: Timeout for an answer of the capacity workflow. It is longer than the 10 s after which the server gives a
@@ -198,7 +198,7 @@ class Reservations:
         for attempt in range(_ATTEMPTS):
             try:
                 async with map_update_errors(RESERVATION_TIMEOUT):
-                    return await self._update(update, input)
+                    return await send_until_taken(lambda: self._update(update, input))
             except NoWorker as error:
                 await self._ensure_key()
                 # A worker may still accept the update; a reservation whose life does not start expires after

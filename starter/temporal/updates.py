@@ -1,10 +1,10 @@
 """Updates to workflows: maps a refusal, and a run that closes during the update, to exceptions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.client import (
     Client,
@@ -15,12 +15,28 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.errors import ErrorType, Refusal
+from contracts.errors import ErrorType, Refusal, RefusalReason
 from starter.temporal.errors import NoWorker, map_rpc_errors
 from worker.codec import KeyMissing
 
 #: Error type of an update whose run closed before the update completed.
 _RUN_CLOSED = "AcceptedUpdateCompletedWorkflow"
+#: Error type of an update that a worker was given and has not handled, such as one whose cached run it lost.
+_UNPROCESSED = "UnprocessedUpdate"
+#: In the messages of RESOURCE_EXHAUSTED about one run: it has more updates at once than it may, is about to
+#: continue as new or to close, or is locked. All of them pass in a moment; other limits are those of a
+#: namespace.
+_NOT_NOW = ("concurrent in-flight updates", "workflow is closing", "Workflow is busy")
+RETRY_SECONDS = 0.2
+#: Start of the message with which the SDK rejects an update that the code of the worker does not have.
+_NO_HANDLER = "Update handler for "
+
+_OLDER_WORKER = (
+    "The worker that serves it has another version than this API, and cannot do this: ask again when the "
+    "upgrade is over."
+)
+
+_T = TypeVar("_T")
 
 
 class Refused(Exception):
@@ -67,6 +83,27 @@ async def map_update_errors(timeout: timedelta) -> AsyncIterator[None]:
         raise
 
 
+async def send_until_taken(send: Callable[[], Awaitable[_T]]) -> _T:
+    """Send an update, and again while its run did not take it: such an update leaves nothing behind.
+
+    Call it in a block of `map_update_errors`, which ends it.
+    """
+    while True:
+        try:
+            return await send()
+        except (RPCError, WorkflowUpdateFailedError) as error:
+            if not _is_not_taken(error):
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def _is_not_taken(error: RPCError | WorkflowUpdateFailedError) -> bool:
+    if isinstance(error, WorkflowUpdateFailedError):
+        return isinstance(error.cause, ApplicationError) and error.cause.type == _UNPROCESSED
+    is_limit = error.status is RPCStatusCode.RESOURCE_EXHAUSTED
+    return is_limit and any(message in error.message for message in _NOT_NOW)
+
+
 async def update_with_start(
     client: Client, update: Any, ask: Any, start: WithStartWorkflowOperation[Any, Any], **more: Any
 ) -> Any:
@@ -98,6 +135,8 @@ def _meaning(error: WorkflowUpdateFailedError) -> Exception:
             return WorkflowClosed()
         if cause.type == ErrorType.REQUEST_REFUSED and cause.details:
             return Refused(Refusal.model_validate(cause.details[0]))
+        if cause.message.startswith(_NO_HANDLER):
+            return Refused(Refusal(reason=RefusalReason.NOT_NOW, message=_OLDER_WORKER))
     while cause is not None:
         if isinstance(cause, ApplicationError) and cause.type == KeyMissing.__name__:
             # The SDK of the worker wraps it in an error about arguments.

@@ -61,6 +61,8 @@ def failed(status: RPCStatusCode) -> RPCError:
     [
         (RPCStatusCode.INVALID_ARGUMENT, "does not accept this .INVALID_ARGUMENT., and will not"),
         (RPCStatusCode.INTERNAL, "fails .INTERNAL.: ask again in a while"),
+        (RPCStatusCode.UNKNOWN, "fails .UNKNOWN.: ask again in a while"),
+        (RPCStatusCode.ABORTED, "fails .ABORTED.: ask again in a while"),
     ],
 )
 def test_unexpected_answer_leaves_a_log_line(status: RPCStatusCode, sentence: str) -> None:
