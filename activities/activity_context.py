@@ -8,7 +8,7 @@ known for certain.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ REPORT_RESERVE = timedelta(seconds=10)
 REPORT_RESERVE_SHARE = 0.1
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 
 class ActivityContext:
@@ -220,3 +221,30 @@ async def wait_until(poll: Callable[[], Awaitable[str]], *, timeout: timedelta |
             break
         await context.sleep(min(max(MIN_POLL_INTERVAL, waited * POLL_INTERVAL_SHARE), MAX_POLL_INTERVAL))
     return waiting_for
+
+
+async def call_each(
+    call: Callable[[_Item], Awaitable[_T]],
+    items: Iterable[_Item],
+    *,
+    concurrency: int,
+    progress: Callable[[int], str] | None = None,
+) -> list[_T]:
+    """Call `call` for each item, a few at a time, and return the answers in order.
+
+    It starts no more calls when the activity must stop. `progress` says for a heartbeat how many are done.
+    """
+    gate = asyncio.Semaphore(concurrency)
+    done = 0
+
+    async def call_one(item: _Item) -> _T:
+        nonlocal done
+        async with gate:
+            raise_if_stopping()
+            result = await call(item)
+        done += 1
+        if progress:
+            report_progress(progress(done))
+        return result
+
+    return await asyncio.gather(*map(call_one, items))

@@ -5,11 +5,10 @@ workflow run itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from temporalio import activity
 from temporalio.client import (
@@ -22,9 +21,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
-from activities.environment_updates import UNREADABLE_ERRORS
+from activities.environment_runs import (
+    CALL_TIMEOUT,
+    OPEN_RUNS,
+    UNREADABLE_ERRORS,
+    describe_latest,
+    life_of,
+    start_input_of,
+    start_of,
+)
 from activities.host_worker.survey import survey_host
-from activities.run_inputs import start_input_of, start_of
 from activities.worker_versions import wanted_versions
 from clients.host.protocol import Host
 from contracts.activities import CapacityActivities
@@ -48,15 +54,13 @@ from contracts.capacity.models import (
 from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
 from contracts.chart_values import compose_values
 from contracts.environment import Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, SIGNAL_RENEW
+from contracts.environment_workflow import SIGNAL_RENEW
 from contracts.errors import ErrorType
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
 from contracts.temporal.worker_versions import build_id_of
-from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
+from contracts.types.naming import name_from_workflow_id
 
-#: Timeout of one page of the list, or of one run: milliseconds, unless there is a fault.
-CALL_TIMEOUT = timedelta(seconds=10)
 #: Timeout of the query for all reservations, of which there may be thousands.
 QUERY_TIMEOUT = timedelta(seconds=20)
 #: Environments on one page of the list.
@@ -69,10 +73,6 @@ MAX_ADOPTED = 5000
 #: Most environments that continue in a new run after one audit, because all at once would be too many; the
 #: next audit takes the next ones.
 MAX_RENEWED = 200
-
-_OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,13 @@ class CapacityAudit(CapacityActivities):
             if sleep_differs(holding, latest, input.now):
                 slept.append((holding.name, not holding.asleep, holding.changed))
             moved_ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
-        await _call_each(self._renew, outdated[:MAX_RENEWED])
+        await activity_context.call_each(self._renew, outdated[:MAX_RENEWED], concurrency=CONCURRENCY)
         activity_context.report_progress(f"asking for {len(unlisted)} that are held and not listed as open")
-        for holding, latest in zip(unlisted, await _call_each(self._describe_latest, unlisted), strict=True):
+        for holding, latest in zip(
+            unlisted,
+            await activity_context.call_each(self._describe_latest, unlisted, concurrency=CONCURRENCY),
+            strict=True,
+        ):
             if latest and not latest.life:
                 continue  # The life cannot be read any more, so the reservation stays.
             ended += ended_claims(holding, latest, input.now)
@@ -136,7 +140,11 @@ class CapacityAudit(CapacityActivities):
         unaccounted += [name for name in listed if name not in held]
         activity_context.report_progress(f"taking up {len(unaccounted)} that hold nothing, or something else")
         adopting = unaccounted[:MAX_ADOPTED]
-        read = await _call_each(self._read_reservation, [name for name in adopting if name not in from_memo])
+        read = await activity_context.call_each(
+            self._read_reservation,
+            [name for name in adopting if name not in from_memo],
+            concurrency=CONCURRENCY,
+        )
         adopted = [*(from_memo[name] for name in adopting if name in from_memo), *read]
         is_partial = len(unaccounted) > MAX_ADOPTED
         return AuditResult(
@@ -193,7 +201,7 @@ class CapacityAudit(CapacityActivities):
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
         from_memo: dict[str, Reservation] = {}
-        runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        runs = self._temporal.list_workflows(OPEN_RUNS, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
                 activity_context.raise_if_stopping()
@@ -231,25 +239,18 @@ class CapacityAudit(CapacityActivities):
 
     async def _describe_latest(self, holding: Reservation) -> LatestLife | None:
         """Return the latest life of a name, from the workflow's own record and not from the list."""
-        try:
-            handle = self._temporal.get_workflow_handle(workflow_id(holding.name))
-            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-        return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING)
+        run = await describe_latest(self._temporal, holding.name)
+        return await _latest_of(run, is_open=run.status is WorkflowExecutionStatus.RUNNING) if run else None
 
     async def _read_reservation(self, name: str) -> Reservation | None:
         """Return what the open life of a name reserves, from its start input; None if it is over.
 
         It does not query the workflow, because then a worker would load each of thousands.
         """
-        handle = self._temporal.get_workflow_handle(workflow_id(name))
+        run = await describe_latest(self._temporal, name)
+        if run is None or run.status is not WorkflowExecutionStatus.RUNNING:
+            return None
         try:
-            run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
-            if run.status is not WorkflowExecutionStatus.RUNNING:
-                return None
             start = await start_of(self._temporal, run)
             size = size_of(start.environment.template.size, compose_values(start.environment))
         except RPCError as error:
@@ -283,11 +284,8 @@ async def _latest_of(run: WorkflowExecution, *, is_open: bool) -> LatestLife:
     The audit continues with the others in that case.
     """
     ends: datetime | None = run.typed_search_attributes.get(search_attributes.EXPIRES_AT)
-    request_id = ""
-    with suppress(*UNREADABLE_ERRORS):
-        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
     return LatestLife(
-        life=life_id(request_id) if request_id else "",
+        life=await life_of(run),
         open=is_open,
         host=run.typed_search_attributes.get(search_attributes.HOST) or "",
         owner=run.typed_search_attributes.get(search_attributes.OWNER) or "",
@@ -326,18 +324,6 @@ def _is_asleep(run: WorkflowExecution) -> bool | None:
     """Return whether the environment holds no CPU and no memory; None where its phase does not say."""
     phase = run.typed_search_attributes.get(search_attributes.PHASE)
     return None if phase in (None, Phase.FALLING_ASLEEP) else phase == Phase.ASLEEP
-
-
-async def _call_each(ask: Callable[[_T], Awaitable[_R]], of: Iterable[_T]) -> list[_R]:
-    """Call `ask` for each item, a few at a time, and return the answers in order."""
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def call(what: _T) -> _R:
-        async with gate:
-            activity_context.raise_if_stopping()
-            return await ask(what)
-
-    return await asyncio.gather(*map(call, of))
 
 
 #: Interval while a host has not reported its capacity: no environment can be placed there, so it is asked

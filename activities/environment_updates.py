@@ -14,14 +14,11 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.environment_runs import OPEN_RUNS, UNREADABLE_ERRORS
 from contracts.environment import Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.errors import ErrorType, Refusal
 from contracts.temporal import search_attributes
 
-#: Timeout of one page of the list, one count, or one query to an environment: milliseconds, unless there is a
-#: fault.
-CALL_TIMEOUT = timedelta(seconds=10)
 #: Timeout of the update of one environment.
 UPDATE_TIMEOUT = timedelta(seconds=15)
 
@@ -39,12 +36,9 @@ _PHASES = (
 )
 #: The query for the environments that a sweep asks.
 OPEN = (
-    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running' "
-    f"AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
+    f"{OPEN_RUNS} AND {search_attributes.PHASE.name} IN ({', '.join(repr(phase.value) for phase in _PHASES)})"
 )
 
-#: Errors of reading a run of another version, one that was started by hand, or one whose key is gone.
-UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 #: The errors of one environment. A sweep reports them and continues with the other environments.
 FAILURES = (
     TimeoutError,

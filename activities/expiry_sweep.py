@@ -19,8 +19,8 @@ from temporalio.client import Client, WorkflowExecution, WorkflowUpdateFailedErr
 from temporalio.exceptions import ApplicationError
 
 from activities import activity_context
+from activities.environment_runs import CALL_TIMEOUT
 from activities.environment_updates import (
-    CALL_TIMEOUT,
     FAILURES,
     OPEN,
     UPDATE_TIMEOUT,

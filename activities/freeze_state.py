@@ -1,14 +1,10 @@
 """Whether all ends are frozen: that is so while the schedule of the expiry sweep is paused."""
 
-from datetime import timedelta
-
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.environment_runs import CALL_TIMEOUT
 from contracts.expiry_sweep import SWEEP_SCHEDULE
-
-#: Timeout of one call to Temporal: milliseconds, unless there is a fault.
-CALL_TIMEOUT = timedelta(seconds=10)
 
 
 async def freeze_reason(temporal: Client) -> str:

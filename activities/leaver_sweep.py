@@ -15,11 +15,10 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecution
 
 from activities import activity_context
+from activities.environment_runs import CALL_TIMEOUT, UNREADABLE_ERRORS
 from activities.environment_updates import (
-    CALL_TIMEOUT,
     FAILURES,
     OPEN,
-    UNREADABLE_ERRORS,
     UPDATE_TIMEOUT,
     FailureKind,
     describe_failure,

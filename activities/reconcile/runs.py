@@ -1,14 +1,12 @@
 """What Temporal says about the latest run of an environment's name, seen from one life. Needs no worker."""
 
-from contextlib import suppress
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from temporalio.client import WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
-
-from activities.environment_updates import UNREADABLE_ERRORS
+from activities.environment_runs import life_of
 from contracts.environment import Phase
 from contracts.reconcile.rules import LatestRun, RunKind
-from contracts.temporal import search_attributes, workflow_memo
-from contracts.types.naming import OwnerMark, life_id
+from contracts.temporal import search_attributes
+from contracts.types.naming import OwnerMark
 
 #: Close statuses that only a caller of Temporal or a timeout causes.
 _CLOSED_FROM_OUTSIDE = (
@@ -39,11 +37,3 @@ async def latest_run(run: WorkflowExecutionDescription | None, mark: OwnerMark) 
     is_of_life = kind in (RunKind.LOST, RunKind.ENDED)
     host = (run.typed_search_attributes.get(search_attributes.HOST) or "") if is_of_life else ""
     return LatestRun(kind, run.run_id, known, run.start_time, has_failed, host)
-
-
-async def life_of(run: WorkflowExecution) -> str:
-    """Return the life of a run; "" if that cannot be read."""
-    request_id = ""
-    with suppress(*UNREADABLE_ERRORS):
-        request_id = await run.memo_value(workflow_memo.REQUEST_ID, "", type_hint=str)
-    return life_id(request_id) if request_id else ""

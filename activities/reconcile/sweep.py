@@ -19,12 +19,19 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from activities import activity_context
+from activities.environment_runs import (
+    CALL_TIMEOUT,
+    OPEN_RUNS,
+    UNREADABLE_ERRORS,
+    describe_latest,
+    life_of,
+    start_of,
+)
 from activities.environment_updates import (
     FAILURES,
-    UNREADABLE_ERRORS,
     UPDATE_TIMEOUT,
     FailureKind,
     describe_failure,
@@ -33,8 +40,7 @@ from activities.freeze_state import freeze_reason
 from activities.reconcile.drift import GuardLook, deviations_of
 from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
-from activities.reconcile.runs import latest_run, life_of
-from activities.run_inputs import CALL_TIMEOUT, start_of
+from activities.reconcile.runs import latest_run
 from clients.errors import ClientError
 from contracts.activities import ReconcileActivities
 from contracts.environment import Environment, EnvironmentStatus, Phase
@@ -77,7 +83,6 @@ MAX_LOST = 100
 #: Sweeps that are read for when an orphan was first seen: the last one, unless its key is gone.
 MAX_PREVIOUS = 3
 
-_OPEN = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
 _LOST = (
     f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
 )
@@ -186,7 +191,7 @@ class ReconcileSweep(ReconcileActivities):
 
     async def _open(self) -> AsyncIterator[_Open]:
         """Yield each open environment."""
-        runs = self._temporal.list_workflows(_OPEN, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        runs = self._temporal.list_workflows(OPEN_RUNS, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         number = 0
         async for run in runs:
             number += 1
@@ -230,7 +235,7 @@ class ReconcileSweep(ReconcileActivities):
         """Return the life as it is now; None if an open run owns it, or nothing is left of it."""
         # Look at what is there before the run: a run that starts meanwhile is seen as its owner.
         found = await self._systems.examine(mark)
-        described = await self._describe(mark.name)
+        described = await describe_latest(self._temporal, mark.name)
         run = await latest_run(described, mark)
         # A lost run keeps its name until a teardown has found that nothing is left.
         if run.kind is RunKind.OWNER or not (found.things or run.kind is RunKind.LOST):
@@ -263,16 +268,6 @@ class ReconcileSweep(ReconcileActivities):
             reason=case.judgement.reason,
             first_seen=first_seen,
         )
-
-    async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
-        try:
-            return await self._temporal.get_workflow_handle(workflow_id(name)).describe(
-                rpc_timeout=CALL_TIMEOUT
-            )
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
 
     @activity.defn(name="reconcile.settle")
     async def settle(self, input: SettleInput) -> SettleResult:
@@ -394,18 +389,10 @@ class ReconcileSweep(ReconcileActivities):
         return status
 
 
-async def _each(look: Callable[[_T], Awaitable[_R]], of: Sequence[_T]) -> list[_R]:
-    """Call `look` for each item, a few at a time, and return the answers in order."""
-    gate = asyncio.Semaphore(CONCURRENCY)
-    done = 0
-
-    async def call(one: _T) -> _R:
-        nonlocal done
-        async with gate:
-            activity_context.raise_if_stopping()
-            result = await look(one)
-        done += 1
-        activity_context.report_progress(f"{done} of {len(of)} lives looked at")
-        return result
-
-    return await asyncio.gather(*map(call, of))
+async def _each(look: Callable[[_T], Awaitable[_R]], lives: Sequence[_T]) -> list[_R]:
+    return await activity_context.call_each(
+        look,
+        lives,
+        concurrency=CONCURRENCY,
+        progress=lambda done: f"{done} of {len(lives)} lives looked at",
+    )
