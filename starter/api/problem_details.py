@@ -25,7 +25,7 @@ from starter.environments.access import EnvironmentNotFound
 from starter.environments.credentials.virtual_clusters import Asleep, NotUsable
 from starter.environments.lists.cursors import BadCursor
 from starter.environments.requests.service import KeyReused
-from starter.expiry.sweeps import UnknownSweep
+from starter.expiry.sweep_runs import UnknownSweep
 from starter.request_errors import FieldProblem, InvalidRequest
 from starter.temporal.errors import NO_WORKER, NothingStarted, NoWorker, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -47,6 +48,8 @@ _THAWED = re.compile(r"Thawed by \S+ at (?P<at>\S+)")
 MAX_READS = 10
 #: Maximum number of environments that are named for each warning.
 MAX_NAMED = 10
+
+_R = TypeVar("_R")
 
 #: The queues that each installation has.
 _COMMON = (
@@ -231,16 +234,11 @@ async def waiting_leavers(client: Client) -> tuple[str, ...]:
         RPCError: Temporal does not answer, or refuses the call.
     """
     query = f"WorkflowType = '{LEAVER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
-    async for run in client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
-        handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=LeaverSweepResult)
-        try:
-            last = await handle.result(rpc_timeout=CALL_TIMEOUT)
-        except DecodeError:
-            return ()  # `moorage leavers` reports that the key is missing
-        if last.problem:
-            return ("The directory could not be asked who has left: moorage leavers shows why.",)
-        if last.brake:
-            return (f"No access was ended, because {last.brake}: see moorage leavers.",)
+    last = await _last_result(client, query, LeaverSweepResult)
+    if last and last.problem:
+        return ("The directory could not be asked who has left: moorage leavers shows why.",)
+    if last and last.brake:
+        return (f"No access was ended, because {last.brake}: see moorage leavers.",)
     return ()
 
 
@@ -252,17 +250,27 @@ async def waiting_reconcile(client: Client) -> tuple[str, ...]:
     """
     query = f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed'"
     query += f" AND WorkflowId != '{RECONCILE_DRY_RUN}'"
-    async for run in client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
-        handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=ReconcileResult)
-        try:
-            last = await handle.result(rpc_timeout=CALL_TIMEOUT)
-        except DecodeError:
-            return ()  # `moorage reconcile` reports that the key is missing
-        if last.problem:
-            return ("The reconcile sweep could not look: moorage reconcile --dry-run shows why.",)
-        if last.brake:
-            return (f"The reconcile sweep waits for a person, because {last.brake}: see moorage reconcile.",)
+    last = await _last_result(client, query, ReconcileResult)
+    if last and last.problem:
+        return ("The reconcile sweep could not look: moorage reconcile --dry-run shows why.",)
+    if last and last.brake:
+        return (f"The reconcile sweep waits for a person, because {last.brake}: see moorage reconcile.",)
     return ()
+
+
+async def _last_result(client: Client, query: str, type: type[_R]) -> _R | None:
+    """Return the result of the latest sweep that the query finds, if it can be read.
+
+    That a key is missing is reported by the command that shows the sweep.
+    """
+    async for run in client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
+        handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=type)
+        try:
+            result: _R = await handle.result(rpc_timeout=CALL_TIMEOUT)
+        except DecodeError:
+            return None
+        return result
+    return None
 
 
 async def find_warnings(client: Client, settings: Sweep, own_queues: OwnQueues) -> InstallationWarnings:
