@@ -5,31 +5,17 @@ by the rules of `contracts.reconcile`, and look again right before they start on
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import activity
-from temporalio.client import (
-    Client,
-    WorkflowExecution,
-    WorkflowExecutionDescription,
-    WorkflowQueryFailedError,
-)
+from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities import activity_context
-from activities.environment_runs import (
-    CALL_TIMEOUT,
-    OPEN_RUNS,
-    UNREADABLE_ERRORS,
-    describe_latest,
-    life_of,
-    start_of,
-)
+from activities.environment_runs import UNREADABLE_ERRORS
 from activities.environment_updates import (
     FAILURES,
     UPDATE_TIMEOUT,
@@ -40,24 +26,16 @@ from activities.freeze_state import freeze_reason
 from activities.reconcile.drift import GuardLook, deviations_of
 from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
-from activities.reconcile.runs import latest_run
+from activities.reconcile.orphans import QUERY_TIMEOUT, OrphanLife, OrphanReader
+from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, list_open_lives
 from clients.errors import ClientError
 from contracts.activities import ReconcileActivities
 from contracts.environment import Environment, EnvironmentStatus, Phase
-from contracts.environment_workflow import (
-    ENVIRONMENT_WORKFLOW,
-    QUERY_STATUS,
-    EnvironmentStart,
-    LifecycleTimeouts,
-)
-from contracts.lost_lives import adoption_start, forced_start, stand_in_environment
+from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, QUERY_STATUS, LifecycleTimeouts
 from contracts.reconcile.drift import UPDATE_DRIFT, DriftedLife, DriftInput
 from contracts.reconcile.models import (
     MAX_ORPHANS,
-    RECONCILE_DRY_RUN,
-    RECONCILE_WORKFLOW,
     Orphan,
-    ReconcileResult,
     SettledLine,
     SettleInput,
     SettleResult,
@@ -65,56 +43,19 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
-from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, first_seen, judge
+from contracts.reconcile.rules import RunKind, first_seen
 from contracts.size_limits import truncate_lines
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
-from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id, workflow_id
+from contracts.types.naming import OwnerMark, workflow_id
 
-PAGE_SIZE = 500
 #: Lives that are looked at concurrently: some calls to every system for each.
 CONCURRENCY = 8
 #: A start needs no worker. It is longer than that of other calls, because a lost answer tells nothing.
 START_TIMEOUT = timedelta(seconds=20)
-#: A closed run is replayed for the query.
-QUERY_TIMEOUT = timedelta(seconds=20)
-#: Runs that were closed from outside, the newest first: one is too many already.
-MAX_LOST = 100
-#: Sweeps that are read for when an orphan was first seen: the last one, unless its key is gone.
-MAX_PREVIOUS = 3
-
-_LOST = (
-    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
-)
-_FORMER = (
-    f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
-    f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
-)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-@dataclass(frozen=True)
-class _Open:
-    """An open environment as visibility lists it; `life` is "" if that cannot be read."""
-
-    name: str
-    life: str
-    phase: str
-    host: str
-    template: str
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One life that no open environment owns, as it is now."""
-
-    mark: OwnerMark
-    run: LatestRun
-    described: WorkflowExecutionDescription | None
-    found: Findings
-    judgement: Judgement
 
 
 class ReconcileSweep(ReconcileActivities):
@@ -123,7 +64,7 @@ class ReconcileSweep(ReconcileActivities):
     def __init__(self, temporal: Client, systems: MarkedSystems, timeouts: LifecycleTimeouts) -> None:
         self._temporal = temporal
         self._systems = systems
-        self._timeouts = timeouts
+        self._orphans = OrphanReader(temporal, systems, timeouts)
 
     @activity.defn(name="reconcile.survey")
     async def survey(self, input: SurveyInput) -> Survey:
@@ -133,29 +74,30 @@ class ReconcileSweep(ReconcileActivities):
         """
         inventory = await self._systems.list_all()
         activity_context.report_progress(f"{len(inventory.marks)} lives have marks; listing what is open")
-        listed = {one.name: one async for one in self._open()}
+        listed = {one.name: one async for one in list_open_lives(self._temporal)}
         open_lives = {name: one.life for name, one in listed.items()}
-        marks = dict.fromkeys((*inventory.marks, *[mark async for mark in self._lost()]))
+        lost = [mark async for mark in list_lost_lives(self._temporal, self._systems.installation)]
+        marks = dict.fromkeys((*inventory.marks, *lost))
         left = [mark for mark in marks if open_lives.get(mark.name) != mark.life]
         activity_context.report_progress(f"looking at {len(left)} lives that are not listed as open")
-        last = await self._last_result()
+        last = await last_result(self._temporal)
         skipped = list(inventory.skipped)
 
         async def look(mark: OwnerMark) -> Orphan | None:
             try:
-                case = await self._case(mark)
+                life = await self._orphans.read(mark)
             except ClientError as error:
                 skipped.append(f"{mark.name}: {error}")
                 return None
-            if case is None:
+            if life is None:
                 return None
-            return self._orphan(case, first_seen(last.orphans, mark.life, case.judgement.verdict, input.now))
+            return self._orphan(life, first_seen(last.orphans, mark.life, life.judgement.verdict, input.now))
 
         orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
         before = {one.life for one in last.drifted if one.found}
         reader = GuardReader()
 
-        async def compare(one: _Open) -> DriftedLife | None:
+        async def compare(one: OpenLife) -> DriftedLife | None:
             mark = OwnerMark(installation=self._systems.installation, name=one.name, life=one.life)
             try:
                 found = await deviations_of(
@@ -189,83 +131,18 @@ class ReconcileSweep(ReconcileActivities):
             frozen=await freeze_reason(self._temporal),
         )
 
-    async def _open(self) -> AsyncIterator[_Open]:
-        """Yield each open environment."""
-        runs = self._temporal.list_workflows(OPEN_RUNS, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
-        number = 0
-        async for run in runs:
-            number += 1
-            if number % PAGE_SIZE == 0:
-                activity_context.raise_if_stopping()
-            attributes = run.typed_search_attributes
-            yield _Open(
-                name_from_workflow_id(run.id),
-                await life_of(run),
-                attributes.get(search_attributes.PHASE) or "",
-                attributes.get(search_attributes.HOST) or "",
-                attributes.get(search_attributes.TEMPLATE) or "",
-            )
-
-    async def _lost(self) -> AsyncIterator[OwnerMark]:
-        """Yield the last lives whose runs were closed from outside; they may have left nothing at all."""
-        runs = self._temporal.list_workflows(
-            _LOST, page_size=MAX_LOST, limit=MAX_LOST, rpc_timeout=CALL_TIMEOUT
-        )
-        async for run in runs:
-            name, life = name_from_workflow_id(run.id), await life_of(run)
-            if life and is_name(name):
-                yield OwnerMark(installation=self._systems.installation, name=name, life=life)
-
-    async def _last_result(self) -> ReconcileResult:
-        """Return the result of the last sweep that could look; an empty one without it."""
-        runs = self._temporal.list_workflows(
-            _FORMER, page_size=MAX_PREVIOUS, limit=MAX_PREVIOUS, rpc_timeout=CALL_TIMEOUT
-        )
-        async for run in runs:
-            handle = self._temporal.get_workflow_handle(
-                run.id, run_id=run.run_id, result_type=ReconcileResult
-            )
-            with suppress(*UNREADABLE_ERRORS, RPCError):
-                last: ReconcileResult = await handle.result(rpc_timeout=CALL_TIMEOUT)
-                if not last.problem:
-                    return last
-        return ReconcileResult(now=datetime.now(UTC))
-
-    async def _case(self, mark: OwnerMark) -> _Case | None:
-        """Return the life as it is now; None if an open run owns it, or nothing is left of it."""
-        # Look at what is there before the run: a run that starts meanwhile is seen as its owner.
-        found = await self._systems.examine(mark)
-        described = await describe_latest(self._temporal, mark.name)
-        run = await latest_run(described, mark)
-        # A lost run keeps its name until a teardown has found that nothing is left.
-        if run.kind is RunKind.OWNER or not (found.things or run.kind is RunKind.LOST):
-            return None
-        judgement = judge(found, run)
-        if judgement.verdict is Verdict.UNDO and (reason := self._why_unseen(run, found)):
-            judgement = Judgement(Verdict.LOOK, reason)
-        return _Case(mark, run, described, found, judgement)
-
-    def _why_unseen(self, run: LatestRun, found: Findings) -> str:
-        """Return why the life may have a part on a host that this worker does not reach; "" if it has none.
-
-        The parts that are seen must not be undone then: the environment may be whole.
-        """
-        life_mark = found.life_mark
-        recorded = run.host or (life_mark.environment.host if life_mark else "")
-        return self._systems.why_unseen(recorded, found.host)
-
-    def _orphan(self, case: _Case, first_seen: datetime) -> Orphan:
-        life_mark = case.found.life_mark
+    def _orphan(self, life: OrphanLife, first_seen: datetime) -> Orphan:
+        life_mark = life.found.life_mark
         owner = life_mark.environment.owner if life_mark else ""
-        if case.described is not None and case.run.kind is RunKind.LOST:
-            owner = case.described.typed_search_attributes.get(search_attributes.OWNER) or owner
+        if life.described is not None and life.run.kind is RunKind.LOST:
+            owner = life.described.typed_search_attributes.get(search_attributes.OWNER) or owner
         return Orphan(
-            name=case.mark.name,
-            life=case.mark.life,
+            name=life.mark.name,
+            life=life.mark.life,
             owner=owner,
-            found=case.found.things,
-            verdict=case.judgement.verdict,
-            reason=case.judgement.reason,
+            found=life.found.things,
+            verdict=life.judgement.verdict,
+            reason=life.judgement.reason,
             first_seen=first_seen,
         )
 
@@ -309,12 +186,12 @@ class ReconcileSweep(ReconcileActivities):
             )
 
         try:
-            case = await self._case(mark)
-            if case is None:
+            life = await self._orphans.read(mark)
+            if life is None:
                 return line("an open environment owns it, or nothing is left of it")
-            if case.judgement.verdict is not orphan.verdict:
-                return line(f"left alone: it has changed meanwhile; {case.judgement.reason}")
-            start = await self._start_of(case, input.actor)
+            if life.judgement.verdict is not orphan.verdict:
+                return line(f"left alone: it has changed meanwhile; {life.judgement.reason}")
+            start = await self._orphans.start_of(life, input.actor)
             await self._temporal.start_workflow(
                 ENVIRONMENT_WORKFLOW,
                 start,
@@ -328,49 +205,10 @@ class ReconcileSweep(ReconcileActivities):
             return line(f"left alone: {error}", failed=True)
         except (WorkflowQueryFailedError, RPCError, *UNREADABLE_ERRORS) as error:
             return line(f"left alone: its run cannot be read ({type(error).__name__})", failed=True)
-        activity.logger.info("%s: %s (%s)", orphan.verdict.value, orphan.name, case.judgement.reason)
+        activity.logger.info("%s: %s (%s)", orphan.verdict.value, orphan.name, life.judgement.reason)
         if orphan.verdict is Verdict.ADOPT:
             return line("adopted", orphan.verdict)
         return line("its teardown has started", orphan.verdict)
-
-    async def _start_of(self, case: _Case, actor: str) -> EnvironmentStart:
-        found, mark = case.found, case.mark
-        requested_at = found.life_mark.requested_at if found.life_mark else found.made_at or datetime.now(UTC)
-        status = None
-        if case.described is not None and case.run.kind in (RunKind.LOST, RunKind.ENDED):
-            before = await start_of(self._temporal, case.described)
-            if case.run.kind is RunKind.LOST:
-                requested_at = case.described.start_time
-                try:
-                    status = await self._last_status(case.described)
-                except (WorkflowQueryFailedError, RPCError):
-                    # A run that was closed before its first task cannot say how it stood.
-                    if case.judgement.verdict is Verdict.ADOPT:
-                        raise
-        elif found.life_mark:
-            life_mark = found.life_mark
-            before = EnvironmentStart(
-                environment=life_mark.environment,
-                request_id=life_mark.request_id,
-                people_are_checked=True,
-            )
-        else:
-            host = found.host or next(iter(self._systems.hosts))
-            environment = stand_in_environment(
-                mark, self._systems.prefix, host, has_identity_provider=self._systems.directory is not None
-            )
-            before = EnvironmentStart(environment=environment, request_id="", people_are_checked=True)
-        if case.judgement.verdict is Verdict.ADOPT:
-            return adoption_start(
-                before,
-                status,
-                actor,
-                timeouts=self._timeouts,
-                requested_at=requested_at,
-                now=datetime.now(UTC),
-                is_asleep=found.is_asleep,
-            )
-        return forced_start(before, status, actor, timeouts=self._timeouts, requested_at=requested_at)
 
     async def _current(self, mark: OwnerMark) -> Environment | None:
         """Return the environment as it is now; None if it is not ready, or being changed to a template."""
@@ -379,14 +217,6 @@ class ReconcileSweep(ReconcileActivities):
         )
         is_settled = status.phase is Phase.READY and status.change is None
         return status.environment if is_settled and status.environment.mark == mark else None
-
-    async def _last_status(self, run: WorkflowExecution) -> EnvironmentStatus:
-        """Return the last status of a run that was closed from outside; a worker replays it for that."""
-        handle = self._temporal.get_workflow_handle(run.id, run_id=run.run_id)
-        status: EnvironmentStatus = await handle.query(
-            QUERY_STATUS, result_type=EnvironmentStatus, rpc_timeout=QUERY_TIMEOUT
-        )
-        return status
 
 
 async def _each(look: Callable[[_T], Awaitable[_R]], lives: Sequence[_T]) -> list[_R]:
