@@ -14,8 +14,8 @@ from activities.parts.host_lookup import (
     Hosts,
     host_of,
     own_kubeconfig,
-    require_own_namespace,
-    require_own_release,
+    release_missing,
+    require_installed,
 )
 from activities.steps.kubeconfig import require_answer
 from activities.steps.vcluster import pending_startup
@@ -51,7 +51,7 @@ class Sleep(SleepActivities):
             try:
                 return await host.pause_release(name, name)
             except client.NotFound:
-                raise _missing(host, name) from None
+                raise release_missing(host, name) from None
 
         if waiting_for := await activity_context.wait_until(running):
             raise NotYet(
@@ -76,7 +76,7 @@ class Sleep(SleepActivities):
                 # Each time: a call of an earlier attempt to pause it may come late.
                 return await host.resume_release(name, name) or await pending_startup(host, name)
             except client.NotFound:
-                raise _missing(host, name) from None
+                raise release_missing(host, name) from None
             except NeverReady as error:
                 if time.monotonic() >= believed_at:
                     raise
@@ -94,18 +94,6 @@ class Sleep(SleepActivities):
     async def _own_host(self, environment: Environment) -> Host:
         """Return the host; raise Conflict if the namespace or the release there is not ours."""
         ensure_right_queue(self._own_queues, environment, [System.HOST_CLUSTER])
-        host, name = host_of(self._hosts, environment), environment.derived_name
-        await require_own_namespace(host, environment)
-        release = await host.get_release(name, name)
-        if release is None:
-            raise _missing(host, name)
-        require_own_release(release, environment.mark)
+        host = host_of(self._hosts, environment)
+        await require_installed(host, environment)
         return host
-
-
-def _missing(host: Host, name: str) -> NotYet:
-    return NotYet(
-        System.HOST_CLUSTER,
-        f"The vCluster of Helm release {name} is not to be found on host {host.name}",
-        "See who has uninstalled it",
-    )

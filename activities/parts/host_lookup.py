@@ -85,6 +85,28 @@ def require_own_release(release: Release, ours: OwnerMark) -> None:
     require_ours(System.HOST_CLUSTER, thing, mark_text(release.labels), ours)
 
 
+async def require_installed(host: Host, environment: Environment) -> None:
+    """Return if our release is in our namespace.
+
+    Raises NotYet if one of them is missing, and Conflict if one is not ours.
+    """
+    name = environment.derived_name
+    await require_own_namespace(host, environment)
+    release = await host.get_release(name, name)
+    if release is None:
+        raise release_missing(host, name)
+    require_own_release(release, environment.mark)
+
+
+def release_missing(host: Host, name: str) -> NotYet:
+    """Return the error of a vCluster that is not there."""
+    return NotYet(
+        System.HOST_CLUSTER,
+        f"Helm release {name} is not to be found on host {host.name}",
+        "See who has uninstalled it",
+    )
+
+
 async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
     """Return the kubeconfig of our vCluster, and wait until it is exported.
 
@@ -92,15 +114,7 @@ async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
     not ours.
     """
     name = environment.derived_name
-    await require_own_namespace(host, environment)
-    release = await host.get_release(name, name)
-    if release is None:
-        raise NotYet(
-            System.HOST_CLUSTER,
-            f"Helm release {name} is not to be found on host {host.name}",
-            "See who has uninstalled it",
-        )
-    require_own_release(release, environment.mark)
+    await require_installed(host, environment)
     found: list[Kubeconfig] = []
 
     async def exported() -> str:
