@@ -1,4 +1,4 @@
-"""Response models of the API for environments and templates, with the contracts' names; the CLI shows them.
+"""Response models of the API for environments, with the contracts' names; the CLI shows them.
 
 No model contains a secret. Fields that only a worker can provide are empty while no worker answers; then
 `remark` says so.
@@ -25,8 +25,7 @@ from contracts.environment import (
 )
 from contracts.sleep_rules import SleepPolicy, SleepReason
 from contracts.telemetry.trace_context import parse_traceparent
-from contracts.template import Size, Template, TimeToLive
-from contracts.template_parameters import Parameter, ParameterValue
+from contracts.template_parameters import ParameterValue
 from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.
@@ -242,27 +241,6 @@ class EnvironmentPage(Frozen):
     frozen: FreezeView | None = Field(default=None, description="set while no environment ends")
 
 
-class TemplateView(Frozen):
-    """A template, which users request by name."""
-
-    name: str
-    version: int
-    description: str
-    kubernetes: str
-    size: Size
-    ttl: TimeToLive
-    sleep: SleepPolicy | None = None
-    teams: tuple[str, ...] = ()
-    parameters: dict[str, Parameter] = Field(default={}, description="what a request can choose")
-
-
-class TemplateList(Frozen):
-    """The templates that the caller may use."""
-
-    templates: tuple[TemplateView, ...]
-    remark: str = Field(default="", description="what is wrong with the files that they are read from")
-
-
 class DoneKind(StrEnum):
     """The result of a request to the API."""
 
@@ -294,11 +272,6 @@ class RequestsChecked(Frozen):
     people_are_checked: bool = Field(
         default=True, description="false: the directory did not answer, and each request asks it again"
     )
-
-
-def view_of_template(template: Template) -> TemplateView:
-    """Build the view of a template that a developer needs."""
-    return TemplateView.model_validate(template.model_dump())
 
 
 def view_of_status(

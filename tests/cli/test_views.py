@@ -19,6 +19,7 @@ from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
+from starter.catalogue import schemas as offered
 from starter.cli.client import views
 from starter.environments import schemas
 from starter.expiry.leavers import LeaversView
@@ -33,7 +34,7 @@ RENAMED = {"ProblemView": Problem}
 MODELS: dict[str, Any] = {
     model.__name__: model
     for model in (
-        *(each for module in (schemas, capacity, sign_in) for each in vars(module).values()),
+        *(each for module in (schemas, offered, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
         ReconcileView, ReconcileResult, Orphan, SettledLine, DriftedLife, Deviation,
@@ -119,7 +120,7 @@ def test_environment_keeps_its_json() -> None:
 def test_answers_of_every_kind_are_read() -> None:
     """Ensures that durations, sweeps and capacities are read as the API writes them."""
     ttl = TimeToLive(default="8h", maximum="1d 12h", extension=Extension(times=2, total="4h"), grace="30m")
-    template = schemas.TemplateView(
+    template = offered.TemplateView(
         name="small", version=1, description="d", kubernetes="v1.36.0", ttl=ttl,
         size=Size(cpu="1", memory="1Gi", storage="1Gi", pods=10),
     )  # fmt: skip

@@ -14,8 +14,9 @@ from starter.auth.policy import Principal
 from starter.catalogue.lint import check_catalogue
 from starter.catalogue.loader import Catalogue, load_catalogue
 from starter.catalogue.parameters import read_value
+from starter.catalogue.schemas import view_of_template
 from starter.environments.requests.planning import RequestedEnvironment, plan
-from starter.environments.schemas import view_of_status, view_of_template
+from starter.environments.schemas import view_of_status
 from starter.placement.host_check import check_templates
 from starter.request_errors import InvalidRequest
 from tests.starter.test_catalogue import GOOD, problems_in

@@ -7,8 +7,8 @@ from starter.api.dependencies import CATALOGUE_IS_BROKEN, CallerDep, CatalogueDe
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.policy import Principal, Role
 from starter.catalogue.loader import Catalogue, offered_templates, unknown_template
+from starter.catalogue.schemas import TemplateList, TemplateView, view_of_template
 from starter.config_files.reloading import Reloaded
-from starter.environments.schemas import TemplateList, TemplateView, view_of_template
 
 router = APIRouter(tags=["templates"])
 

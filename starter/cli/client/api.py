@@ -25,6 +25,7 @@ from starter.cli.client.response_errors import (
 )
 from starter.cli.client.single_call import ACCEPT, RawAnswer
 from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
+from starter.cli.client.template_views import TemplateList, TemplateView
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (
     CallerView,
@@ -37,8 +38,6 @@ from starter.cli.client.views import (
     HistoryView,
     RequestsChecked,
     SignInOptions,
-    TemplateList,
-    TemplateView,
     View,
     parse,
 )

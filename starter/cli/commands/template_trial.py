@@ -15,7 +15,8 @@ import click
 from contracts.phases import Phase
 from contracts.types.durations import format_duration
 from starter.cli.client.paths import environment_path, template_path
-from starter.cli.client.views import EnvironmentView, TemplateView, parse
+from starter.cli.client.template_views import TemplateView
+from starter.cli.client.views import EnvironmentView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow, is_over, is_ready

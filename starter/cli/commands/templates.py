@@ -3,7 +3,8 @@
 import click
 
 from starter.cli.client.paths import template_path
-from starter.cli.client.views import TemplateList, TemplateView, parse
+from starter.cli.client.template_views import TemplateList, TemplateView
+from starter.cli.client.views import parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.extras import Extra

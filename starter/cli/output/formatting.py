@@ -10,6 +10,7 @@ from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
 from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
+from starter.cli.client.template_views import Parameter, TemplateView
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
@@ -17,11 +18,9 @@ from starter.cli.client.views import (
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
-    Parameter,
     ParameterValue,
     SleepPolicy,
     StepView,
-    TemplateView,
     Unwell,
 )
 from starter.cli.output.terminal_text import local_time as local_time
