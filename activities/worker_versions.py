@@ -19,8 +19,8 @@ async def wanted_versions(client: Client, timeout: timedelta) -> frozenset[str]:
     except RPCError as error:
         if error.status in NO_DEPLOYMENT:
             return frozenset()
-        if error.status is RPCStatusCode.PERMISSION_DENIED:
-            # The audit has more to do, and the doctor names the missing right.
+        if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.RESOURCE_EXHAUSTED):
+            # The audit has more to do: the doctor names a missing right, and a busy Temporal answers later.
             return frozenset()
         raise
     routing = found.worker_deployment_info.routing_config

@@ -1,7 +1,7 @@
 """Servers that tests share for the whole session; how to use them is written in `tests.support.stack`."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack.stack import Stack
 from tests.api.caller import Caller, calling
+from tests.support.pending_tasks import pending_tasks
 from tests.support.processes import disown_fork_server, own_fork_server
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried
 from tests.support.temporal_server import running_temporal_server
@@ -80,6 +81,17 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(PERSONAL_VARIABLES)]:
         del os.environ[name]
     own_fork_server()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say what a test waited for whose time was over."""
+    report = yield
+    if call.excinfo and str(call.excinfo.value).startswith("Timeout (>"):
+        report.sections.append((f"Pending tasks of {item.name}", "\n".join(pending_tasks())))
+    return report
 
 
 def pytest_unconfigure() -> None:

@@ -23,7 +23,10 @@ async def versions_in_use(client: Client) -> Versions | None:
     """Return the versions; None if no worker has registered with one. Raise RPCError if Temporal fails."""
     request = describe_request(client.namespace)
     try:
-        found = await client.workflow_service.describe_worker_deployment(request, timeout=CALL_TIMEOUT)
+        # Temporal answers few of these a second, and says so of the others.
+        found = await client.workflow_service.describe_worker_deployment(
+            request, retry=True, timeout=CALL_TIMEOUT
+        )
     except RPCError as error:
         if error.status in NO_DEPLOYMENT:
             return None
