@@ -24,6 +24,11 @@ class Phase(StrEnum):
     #: Its workflow was closed from outside, so no teardown ran: what it created may still be there.
     ORPHANED = "orphaned"
 
+    @property
+    def words(self) -> str:
+        """The phase as a sentence names it."""
+        return self.value.replace("_", " ")
+
 
 #: The phases of an environment that sleeps, or is on the way there or back: it cannot be used.
 SLEEP_PHASES = frozenset({Phase.FALLING_ASLEEP, Phase.ASLEEP, Phase.WAKING})

@@ -16,7 +16,7 @@ _GAP = "\u00a0\u00a0"
 def render_details(status: EnvironmentStatus) -> str:
     """Return the page in Markdown: the phase, the steps, and what holds it up."""
     lines = [
-        f"**{status.environment.name}** of {status.environment.owner}: **{status.phase}**, "
+        f"**{status.environment.name}** of {status.environment.owner}: **{status.phase.words}**, "
         f"ends {format_utc(status.expires_at)}",
         "",
         _table_row("step", "system", "state", "since", ""),

@@ -45,7 +45,7 @@ class DriftRepair:
         self._rules.check_life(ask)
         self._rules.check_sleep()
         if self._state.phase is not Phase.READY:
-            message = f"{self._state.status.environment.name} is {self._state.phase}."
+            message = f"{self._state.status.environment.name} is {self._state.phase.words}."
             refusal = Refusal(reason=RefusalReason.NOT_NOW, message=message)
             raise ApplicationError(message, refusal, type=ErrorType.REQUEST_REFUSED, non_retryable=True)
 

@@ -203,7 +203,7 @@ class EnvironmentWorkflow(SweepMessages):
         if ask.request_id == self._start.request_id:
             return self._answer(AnswerKind.CREATED, f"{self._name} is being made.")
         return self._answer(
-            AnswerKind.JOINED, f"{self._name} was asked for before and is {self._state.phase}."
+            AnswerKind.JOINED, f"{self._name} was asked for before and is {self._state.phase.words}."
         )
 
     @request.validator

@@ -92,7 +92,7 @@ class UpdateRules:
             message = f"{self._name} is being torn down: it neither falls asleep nor wakes any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if self._state.phase not in MADE_PHASES:
-            message = f"{self._name} is {self._state.phase}: it can sleep once it is ready."
+            message = f"{self._name} is {self._state.phase.words}: it can sleep once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
         if self._state.status.change:
             message = f"{self._name} is being changed to another template: it can sleep once that is over."
@@ -137,7 +137,7 @@ class UpdateRules:
             message = f"{self._name} is being torn down: it cannot be changed any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if self._state.phase is not Phase.READY:
-            message = f"{self._name} is {self._state.phase}: it can be changed once it is ready."
+            message = f"{self._name} is {self._state.phase.words}: it can be changed once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
         if change := self._state.status.change:
             what = f"{change.template.name} version {change.template.version}"
@@ -158,7 +158,7 @@ class UpdateRules:
             message = f"{self._name} is being torn down: its people cannot change any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if self._state.phase not in MADE_PHASES:
-            message = f"{self._name} is {self._state.phase}: its people can change once it is ready."
+            message = f"{self._name} is {self._state.phase.words}: its people can change once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
 
     def _require_few_pending(self) -> None:
@@ -174,7 +174,7 @@ class UpdateRules:
         if not self._is_ending():
             raise _refused(
                 RefusalReason.NOT_NOW,
-                f"{self._name} is {self._state.phase}: there is no teardown to go on with.",
+                f"{self._name} is {self._state.phase.words}: there is no teardown to go on with.",
             )
 
     def extended_term(self, ask: ExtendInput) -> Term:

@@ -167,7 +167,7 @@ def report_teardown(view: EnvironmentView, *, quiet: bool) -> None:
     if is_over(view):
         report_removal(view, quiet=quiet)
     elif view.outcome is None:
-        message = f"{view.name} is {view.phase}: it is not being torn down"
+        message = f"{view.name} is {view.phase.words}: it is not being torn down"
         raise CliError(
             Code.FAILED,
             message,
@@ -211,7 +211,7 @@ def _as_problem(message: str, view: EnvironmentView) -> dict[str, object]:
 def _exit_interrupted(name: str, view: EnvironmentView | None) -> NoReturn:
     print_note()
     goes_on = (
-        f"{name} is {view.phase} and continues without this command"
+        f"{name} is {view.phase.words} and continues without this command"
         if view
         else f"{name} continues without this command"
     )

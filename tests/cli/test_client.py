@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
 from contracts.environment import Phase
@@ -211,6 +212,35 @@ def test_why_it_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, url: str, rea
         pytest.raises(CliError, match=f"cannot reach the API at {re.escape(url)}: {reason}"),
     ):
         api.call("GET", "environments")
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "is_open"),
+    [
+        ("POST", httpx.RemoteProtocolError("it was closed"), True),
+        ("POST", httpx.ReadTimeout("too slow"), True),
+        ("DELETE", httpx.ReadError("reset"), True),
+        ("POST", httpx.ConnectError("refused"), False),
+        ("POST", httpx.WriteError("reset"), False),
+        ("GET", httpx.ReadTimeout("too slow"), False),
+    ],
+)
+def test_a_change_whose_answer_is_lost(
+    monkeypatch: pytest.MonkeyPatch, method: str, error: httpx.HTTPError, is_open: bool
+) -> None:
+    """Ensures that a person learns that it may have happened, also if later attempts did not connect."""
+    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
+    errors: list[Exception] = [error, *(httpx.ConnectError("refused") for _ in range(9))]
+
+    def fail(*_: object, **__: object) -> httpx.Response:
+        raise errors.pop(0)
+
+    with Api(Connection("http://127.0.0.1:1", "t")) as api:
+        monkeypatch.setattr(api._http, "request", fail)
+        with pytest.raises(CliError) as failed:
+            api.call(method, "environments/demo/resize", body={})
+    assert ("may have accepted the request nevertheless" in str(failed.value)) is is_open
+    assert ("check before you try again: moorage list" in failed.value.next_steps) is is_open
 
 
 def test_a_url_that_is_none() -> None:

@@ -17,6 +17,8 @@ from starter.cli.client.command_trace import begin_call, trace_headers
 from starter.cli.client.connection import Connection
 from starter.cli.client.paths import environment_path
 from starter.cli.client.response_errors import (
+    ACCEPTED_NEVERTHELESS,
+    CHECK_FIRST,
     READ_SECONDS,
     is_from_proxy,
     notice_when_slow,
@@ -88,6 +90,8 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
 
 #: Errors of a connection. They include OSError, because httpx does not convert some of the system's errors.
 _CONNECTION_ERRORS = (httpx.TransportError, OSError)
+#: Errors of a call that was sent completely, so that the API may have carried it out.
+_SENT = (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError)
 
 
 class _Unavailable(Exception):
@@ -268,6 +272,7 @@ class Api:
         params = {name: value for name, value in (query or {}).items() if value is not None}
         total = min(self._timeout, READ_SECONDS) if method == "GET" else self._timeout
         ends = time.monotonic() + total
+        may_be_accepted = False
         with notice_when_slow(quiet=self._quiet):
             for left in reversed(range(self._tries)):
                 # A call that changes something gets the full timeout with each attempt, because its response
@@ -285,8 +290,9 @@ class Api:
                         ended(answer.status_code)
                 except (httpx.HTTPError, OSError) as error:
                     ended(type(error).__name__)
+                    may_be_accepted = may_be_accepted or (method != "GET" and isinstance(error, _SENT))
                     if is_last or is_final(error) or (method == "GET" and time.monotonic() >= ends):
-                        raise self._unreachable(error) from None
+                        raise self._unreachable(error, may_be_accepted=may_be_accepted) from None
                     time.sleep(PAUSE_SECONDS)
                     continue
                 if answer.is_success:
@@ -321,7 +327,7 @@ class Api:
             detail = detail[:1].lower() + detail[1:]
         return CliError(code, detail, lines=lines, problem=problem)
 
-    def _unreachable(self, error: Exception) -> CliError:
+    def _unreachable(self, error: Exception, *, may_be_accepted: bool = False) -> CliError:
         why = describe_cause(error)
         proxy = "" if self._is_local else proxy_of(self.url)
         step = "check that it runs and that the URL is right"
@@ -332,10 +338,11 @@ class Api:
             if "407" in why:
                 step = "set the login in the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
         by = f", through the proxy {proxy}" if proxy else ""
+        message = f"cannot reach the API at {self.url}{by}{f': {why}' if why else ''}"
+        if may_be_accepted:
+            message += ACCEPTED_NEVERTHELESS
         return CliError(
-            Code.UNREACHABLE,
-            f"cannot reach the API at {self.url}{by}{f': {why}' if why else ''}",
-            next_steps=[step],
+            Code.UNREACHABLE, message, next_steps=[CHECK_FIRST, step] if may_be_accepted else [step]
         )
 
     def _unexpected_response(self, answer: httpx.Response | None = None) -> CliError:

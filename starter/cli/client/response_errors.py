@@ -19,11 +19,14 @@ NOTICE_AFTER_SECONDS = 2.0
 READ_SECONDS = 20.0
 #: Status codes of a proxy while the API behind it is unavailable.
 UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+#: What a person must know of a change whose answer is lost, and what to do then.
+ACCEPTED_NEVERTHELESS = "; the API may have accepted the request nevertheless"
+CHECK_FIRST = "check before you try again: moorage list"
 
 
 @contextmanager
 def notice_when_slow(*, quiet: bool) -> Iterator[None]:
-    """Print on standard error that the command waits for the API, after SAID_AFTER_SECONDS."""
+    """Print on standard error that the command waits for the API, after NOTICE_AFTER_SECONDS."""
 
     def print_note() -> None:
         print_line("waiting for the API …", file=sys.stderr, flush=True)
@@ -48,8 +51,8 @@ def proxy_failure(answer: httpx.Response, url: str, *, changes: bool) -> CliErro
     message = f"a proxy in front of the API at {url} answered {_status(answer)}"
     steps = ["check that the API runs and that the proxy can reach it"]
     if changes:
-        message += "; the API may have accepted the request nevertheless"
-        steps.insert(0, "check before you try again: moorage list")
+        message += ACCEPTED_NEVERTHELESS
+        steps.insert(0, CHECK_FIRST)
     return CliError(Code.UNREACHABLE, message, next_steps=steps)
 
 

@@ -218,7 +218,7 @@ def delete(
             if labels
             else [api.environment(name) for name in dict.fromkeys(names)]
         )
-        if there := [f"{view.name} of {view.owner} ({view.phase})" for view in views if not view.ended]:
+        if there := [f"{view.name} of {view.owner} ({view.phase.words})" for view in views if not view.ended]:
             everything = "everything in it" if len(there) == 1 else "everything in them"
             confirm(f"Delete {', '.join(there)} and {everything}?", yes=yes, refused="nothing was deleted")
         # Send all requests first: the teardowns run concurrently, and the command waits for each in turn.

@@ -106,7 +106,7 @@ def _change_one(api: "Api", what: str, name: str, no_wait: bool, output: Output)
     if output is Output.JSON:
         print_json_line(to_json(view))
     else:
-        print_line(f"{name} is {'awake' if view.phase is Phase.READY else view.phase}.")
+        print_line(f"{name} is {'awake' if view.phase is Phase.READY else view.phase.words}.")
 
 
 def await_sleep(api: "Api", done: dict[str, Any], *, to_wake: bool, output: Output) -> EnvironmentView:
@@ -129,7 +129,7 @@ def await_sleep(api: "Api", done: dict[str, Any], *, to_wake: bool, output: Outp
         problem = view.sleep.problem
         message = f"{view.name} could not be {'woken' if to_wake else 'put to sleep'}. {problem.cause}"
         raise CliError(Code.FAILED, message, next_steps=[problem.remedy] if problem.remedy else [])
-    state = "gone" if view.ended else f"{view.phase}: another person has changed it meanwhile"
+    state = "gone" if view.ended else f"{view.phase.words}: another person has changed it meanwhile"
     raise CliError(Code.FAILED, f"{view.name} is {state}")
 
 

@@ -74,7 +74,7 @@ class ProgressLines:
                 self._line(f"{step.step}: {text}")
             self._steps[step.step] = text
         self._started = True
-        phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
+        phase = view.phase.words + (f" ({view.outcome})" if view.outcome else "")
         if phase != self._phase:
             self._line(f"{view.name} is {phase}")
         if view.remark and view.remark != self._remark:
@@ -107,7 +107,7 @@ class ProgressTable:
         view = self._view
         if view is None:
             return [Line((("…", ""),))]
-        phase = view.phase + (f" ({view.outcome})" if view.outcome else "")
+        phase = view.phase.words + (f" ({view.outcome})" if view.outcome else "")
         since = format_duration(datetime.now(UTC) - view.requested_at)
         cause = f"could not be created. {view.problem.step}: {view.problem.cause}" if view.problem else ""
         unwell = f"but: {view.unwell.what}" if view.unwell else ""

@@ -94,7 +94,8 @@ class RequestPreview:
         if differing := tuple(field for field in given if wanted[field] != given[field]):
             raise Refused(Refusal.other_spec(name, differing))
         return (
-            f"{name} is there already as asked for, and is {snapshot.view.phase}: the request would join it."
+            f"{name} is there already as asked for, and is {snapshot.view.phase.words}: "
+            "the request would join it."
         )
 
 

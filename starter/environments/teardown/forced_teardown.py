@@ -76,7 +76,7 @@ class ForcedTeardown:
             await self._access.find(name, principal, Verb.FORCE_TEARDOWN, life)
         snapshot = await self._read(name) if is_name(name) else None
         if snapshot and not snapshot.ended:
-            raise _refused(f"{name} is {snapshot.view.phase} and its own workflow runs: use delete")
+            raise _refused(f"{name} is {snapshot.view.phase.words} and its own workflow runs: use delete")
         if snapshot and snapshot.view.phase is Phase.ORPHANED and life in (None, snapshot.life):
             remains = await self._remains_of_run(snapshot)
         else:
