@@ -88,8 +88,10 @@ async def test_what_was_encrypted_comes_back_as_it_was(given: list[Payload]) -> 
     assert [keyring(NEW).open(each) for each in encrypted] == [(each, HERE) for each in given]
 
 
-@given(st.text(min_size=8))
-async def test_nothing_of_it_can_be_read(text: str) -> None:
+@given(st.text())
+async def test_nothing_of_it_can_be_read(drawn: str) -> None:
+    # A word of the code alone, as "encoding", is in what surrounds it.
+    text = f"for one reader alone: {drawn}"
     [encrypted] = await CONVERTER.encode([HeartbeatDetails(waiting_for=text)])
     assert text.encode() not in encrypted.SerializeToString()
     assert b"waiting_for" not in encrypted.SerializeToString()

@@ -66,7 +66,7 @@ async def ready(house: CapacityBench, name: str) -> Life:
     async def is_ready() -> bool:
         return (await house.handle(name).query(EnvironmentWorkflow.status)).phase is Phase.READY
 
-    await until(is_ready, f"{name} is ready", 30)
+    await until(is_ready, f"{name} is ready", 120)
     return life
 
 
