@@ -88,11 +88,14 @@ async def check_on_hosts(
 ) -> CatalogueCheck:
     """Add the results of the checks on the hosts, for each template that can be placed on them.
 
-    A host that cannot be reached is a warning.
+    A host that cannot be reached, or that only the worker beside it reaches, is a warning.
     """
     folder = found.folder
     entries = {entry.template.name: entry for entry in read_catalogue(folder)[0]}
     problems, warnings = list(found.problems), list(found.warnings)
+    for name in sorted(labels.keys() - hosts.keys()):
+        message = f"host {name} is not asked: only the worker beside it can (own_worker is true)"
+        warnings.append(_remark(FileProblem(folder, 1, "", message, 1)))
     for name, host in hosts.items():
         here = [one for one in entries.values() if one.template.hosts.items() <= labels.get(name, {}).items()]
         try:

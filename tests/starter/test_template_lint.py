@@ -242,6 +242,14 @@ async def test_a_host_that_cannot_be_asked_is_a_warning(folder: Path) -> None:
     assert "no answer within 30 s" in str(found.warnings[-1])
 
 
+async def test_a_host_with_own_worker_is_a_warning(folder: Path) -> None:
+    """Ensures that a check does not pass in silence over a host that it has not asked."""
+    found = check_catalogue(folder, {"far": {}}, SUPPORTED)
+    found = await check_on_hosts(found, {}, {"far": {}}, "ours000000", "mrg")
+    assert found.well
+    assert "host far is not asked: only the worker beside it can" in str(found.warnings[-1])
+
+
 def test_without_settings_no_host_can_be_asked(folder: Path) -> None:
     """Ensures that the error names the missing setting."""
     done = check("--hosts", str(folder))
