@@ -10,6 +10,7 @@ from temporalio.common import SearchAttributeUpdate
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
     from contracts.environment import (
+        MOORAGE_ACTOR,
         AuditLogEntry,
         Certificate,
         Drift,
@@ -41,8 +42,8 @@ from workflows.steps import steps_of
 from workflows.telemetry.tracing import starting_trace
 from workflows.template_record import TemplateRecord
 
-#: Entries of the audit trail that are kept. The first entries say who asked, so the entries in the middle are
-#: dropped.
+#: Entries of the audit trail that are kept. The first entries say who asked, so they stay; see
+#: `trim_audit_log`.
 MAX_AUDIT_LOG_ENTRIES = 200
 KEPT_FIRST_ENTRIES = 20
 #: Answers that are stored for repeated updates: far more than can be in progress at once.
@@ -51,6 +52,21 @@ MAX_STORED_ANSWERS = 100
 #: The actor in the audit trail for a cancellation of the workflow. Temporal does not say which person
 #: cancelled it.
 TEMPORAL_ACTOR = "a cancellation in Temporal"
+
+
+def trim_audit_log(entries: tuple[AuditLogEntry, ...]) -> tuple[AuditLogEntry, ...]:
+    """Return at most MAX_AUDIT_LOG_ENTRIES entries, and drop what Moorage did before what people did.
+
+    The first KEPT_FIRST_ENTRIES stay. Of the others the oldest go: those of Moorage first, because a sleep
+    schedule alone adds four a day.
+    """
+    kept = list(entries)
+    while len(kept) > MAX_AUDIT_LOG_ENTRIES:
+        own = (
+            index for index in range(KEPT_FIRST_ENTRIES, len(kept) - 1) if kept[index].actor == MOORAGE_ACTOR
+        )
+        del kept[next(own, KEPT_FIRST_ENTRIES)]
+    return tuple(kept)
 
 
 @dataclass(frozen=True)
@@ -302,13 +318,7 @@ class EnvironmentState:
             ends_at=ends_at,
             trace=current_trace_id(),
         )
-        audit_log = (*self.status.audit_log, entry)
-        if len(audit_log) > MAX_AUDIT_LOG_ENTRIES:
-            audit_log = (
-                audit_log[:KEPT_FIRST_ENTRIES]
-                + audit_log[len(audit_log) - MAX_AUDIT_LOG_ENTRIES + KEPT_FIRST_ENTRIES :]
-            )
-        self.set_fields(audit_log=audit_log)
+        self.set_fields(audit_log=trim_audit_log((*self.status.audit_log, entry)))
 
     def stored_answer(self) -> Answer | None:
         """Return the earlier answer to the current update, or None if it is new.
