@@ -88,6 +88,7 @@ class ReconcileWorkflow:
                 drifted=survey.drifted,
                 more=survey.more,
                 skipped=survey.skipped,
+                systems=survey.systems,
                 frozen=survey.frozen,
                 due=due,
                 waiting=waiting,

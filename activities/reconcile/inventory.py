@@ -17,6 +17,7 @@ from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.environment import System
 from contracts.reconcile.life_mark import LifeMark, LifeSigner
+from contracts.reconcile.models import SurveyedSystem
 from contracts.reconcile.rules import Findings
 from contracts.types.naming import (
     ANNOTATION_LIFE,
@@ -35,11 +36,13 @@ LIST_TIMEOUT = timedelta(minutes=2)
 class Inventory:
     """The lives that have left something anywhere, and a reason for each system that was skipped.
 
-    `in_directory` are the marks of the groups in the identity provider, as texts.
+    `systems` are all that were asked. `in_directory` are the marks of the groups in the identity provider, as
+    texts.
     """
 
     marks: tuple[OwnerMark, ...]
     skipped: tuple[str, ...]
+    systems: tuple[SurveyedSystem, ...] = ()
     in_directory: frozenset[str] = frozenset()
 
 
@@ -89,23 +92,27 @@ class MarkedSystems:
 
     async def list_all(self) -> Inventory:
         """Return every life whose marks are on something with its derived name."""
-        lists: dict[str, Coroutine[None, None, list[tuple[str, str | None]]]] = {
-            System.CONTROL_PLANE: self._in_control_plane(),
-            **{f"host {host.name}": self._on_host(host) for host in self.hosts.values()},
+        directory = SurveyedSystem(system=System.IDENTITY_PROVIDER)
+        lists: dict[SurveyedSystem, Coroutine[None, None, list[tuple[str, str | None]]]] = {
+            SurveyedSystem(system=System.CONTROL_PLANE): self._in_control_plane(),
+            **{
+                SurveyedSystem(system=System.HOST_CLUSTER, host=host.name): self._on_host(host)
+                for host in self.hosts.values()
+            },
         }
         if self.directory is not None:
-            lists[System.IDENTITY_PROVIDER] = self._in_directory(self.directory)
-        found: dict[str, list[tuple[str, str | None]]] = {}
+            lists[directory] = self._in_directory(self.directory)
+        found: dict[SurveyedSystem, list[tuple[str, str | None]]] = {}
         skipped: list[str] = []
 
-        async def read(system: str) -> None:
+        async def read(system: SurveyedSystem) -> None:
             try:
                 async with asyncio.timeout(LIST_TIMEOUT.total_seconds()):
                     found[system] = await lists[system]
             except TimeoutError:
-                skipped.append(f"{system}: no answer within {LIST_TIMEOUT.total_seconds():.0f} s")
+                skipped.append(f"{system.label}: no answer within {LIST_TIMEOUT.total_seconds():.0f} s")
             except ClientError as error:
-                skipped.append(f"{system}: {error}")
+                skipped.append(f"{system.label}: {error}")
 
         await asyncio.gather(*map(read, lists))
         marks = {
@@ -116,9 +123,11 @@ class MarkedSystems:
             and mark.installation == self.installation
             and name == self.derived_name(mark)
         }
-        in_directory = {text for _, text in found.get(System.IDENTITY_PROVIDER, ()) if text}
         return Inventory(
-            tuple(marks[text] for text in sorted(marks)), tuple(sorted(skipped)), frozenset(in_directory)
+            tuple(marks[text] for text in sorted(marks)),
+            tuple(sorted(skipped)),
+            tuple(one if one in found else one.model_copy(update={"skipped": 1}) for one in lists),
+            frozenset(text for _, text in found.get(directory, ()) if text),
         )
 
     async def _in_control_plane(self) -> list[tuple[str, str | None]]:

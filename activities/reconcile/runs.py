@@ -12,7 +12,7 @@ from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT, OPEN_RUNS, UNREADABLE_ERRORS, life_of
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
-from contracts.reconcile.models import RECONCILE_DRY_RUN, RECONCILE_WORKFLOW, ReconcileResult
+from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
 from contracts.reconcile.rules import LatestRun, RunKind
 from contracts.temporal import search_attributes
 from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id
@@ -32,10 +32,6 @@ MAX_PREVIOUS = 3
 
 _LOST = (
     f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
-)
-_FORMER = (
-    f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
-    f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
 )
 
 
@@ -103,7 +99,7 @@ async def list_lost_lives(temporal: Client, installation: str) -> AsyncIterator[
 async def last_result(temporal: Client) -> ReconcileResult:
     """Return the result of the last sweep that could look; an empty one without it."""
     runs = temporal.list_workflows(
-        _FORMER, page_size=MAX_PREVIOUS, limit=MAX_PREVIOUS, rpc_timeout=CALL_TIMEOUT
+        RECONCILE_COMPLETED, page_size=MAX_PREVIOUS, limit=MAX_PREVIOUS, rpc_timeout=CALL_TIMEOUT
     )
     async for run in runs:
         handle = temporal.get_workflow_handle(run.id, run_id=run.run_id, result_type=ReconcileResult)

@@ -43,7 +43,7 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
-from contracts.reconcile.rules import RunKind, first_seen
+from contracts.reconcile.rules import RunKind, count_skips, first_seen
 from contracts.size_limits import truncate_lines
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
@@ -128,6 +128,7 @@ class ReconcileSweep(ReconcileActivities):
             drifted=tuple(drifted),
             more=max(0, len(left) - MAX_ORPHANS),
             skipped=truncate_lines(sorted(set(skipped))),
+            systems=count_skips(last.systems, inventory.systems),
             frozen=await freeze_reason(self._temporal),
         )
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.expiry_sweep import SCHEDULE_PREFIX
-from contracts.phases import DriftKind
+from contracts.phases import DriftKind, System
 from contracts.reconcile.drift import DEFAULT_REPAIR, DriftedLife
 from contracts.types.models import Frozen
 
@@ -14,6 +14,11 @@ RECONCILE_SCHEDULE = SCHEDULE_PREFIX + "reconcile"
 RECONCILE_SCHEDULED = "moorage-reconcile/scheduled"
 RECONCILE_MANUAL = "moorage-reconcile/manual"
 RECONCILE_DRY_RUN = "moorage-reconcile/dry-run"
+#: Finds in Temporal the sweeps that have a result, the newest first.
+RECONCILE_COMPLETED = (
+    f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
+    f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
+)
 #: The actor in the audit trail for what the sweep did.
 RECONCILE_ACTOR = "the reconcile sweep"
 #: Orphans in one result, which is a part of a history; the next sweep sees to the others.
@@ -72,14 +77,27 @@ class SurveyInput(Frozen):
     ignore: tuple[DriftKind, ...] = ()
 
 
+class SurveyedSystem(Frozen):
+    """A system whose list a sweep asks for; `skipped` counts the sweeps in a row without a usable answer."""
+
+    system: System
+    host: str = ""
+    skipped: int = 0
+
+    @property
+    def label(self) -> str:
+        """The system in a sentence."""
+        return f"host {self.host}" if self.host else self.system.value
+
+
 class Survey(Frozen):
     """What a look at all systems has found; `open` is how many environments are open.
 
     `drifted` are ready environments under which something is missing or altered, or was at the last sweep.
 
     `skipped` has a reason for each system that did not answer, or contradicted itself: nothing is decided
-    about what may be there. `more` orphans are not in the list. `frozen` says who has frozen all ends and
-    why; nothing is undone then.
+    about what may be there. `systems` are all whose lists were asked for. `more` orphans are not in the list.
+    `frozen` says who has frozen all ends and why; nothing is undone then.
     """
 
     open: int = 0
@@ -87,6 +105,7 @@ class Survey(Frozen):
     drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
+    systems: tuple[SurveyedSystem, ...] = ()
     frozen: str = ""
 
 
@@ -132,6 +151,7 @@ class ReconcileResult(Frozen):
     drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
+    systems: tuple[SurveyedSystem, ...] = ()
     frozen: str = ""
     due: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from contracts.environment import Phase
 from contracts.reconcile.life_mark import LifeMark
-from contracts.reconcile.models import Orphan, Verdict
+from contracts.reconcile.models import Orphan, SurveyedSystem, Verdict
 
 #: One orphan may always be seen to: a percentage of few environments would let none pass.
 MIN_LIMIT = 1
@@ -112,6 +112,19 @@ def first_seen(last: Sequence[Orphan], life: str, verdict: Verdict, now: datetim
     it was the adoption, and a system may tell only a part.
     """
     return next((one.first_seen for one in last if (one.life, one.verdict) == (life, verdict)), now)
+
+
+def count_skips(
+    last: Collection[SurveyedSystem], now: Collection[SurveyedSystem]
+) -> tuple[SurveyedSystem, ...]:
+    """Return the systems of this sweep; for one that is skipped now, the sweeps of before count as well."""
+    before = {(one.system, one.host): one.skipped for one in last}
+    return tuple(
+        one.model_copy(update={"skipped": one.skipped + before.get((one.system, one.host), 0)})
+        if one.skipped
+        else one
+        for one in now
+    )
 
 
 def due_orphans(

@@ -141,6 +141,27 @@ SWEEP_STARTED = Metric(
 SWEEP_COMPLETED = Metric(
     "moorage_sweep_last_completed_timestamp_seconds", "When the last expiry sweep was completed."
 )
+RECONCILE_INTERVAL = Metric(
+    "moorage_reconcile_interval_seconds", "Time between two reconcile sweeps, by the settings."
+)
+RECONCILE_STARTED = Metric(
+    "moorage_reconcile_last_start_timestamp_seconds",
+    "When the last reconcile sweep was started, or else when its schedule was created, changed or resumed.",
+)
+RECONCILE_COMPLETED = Metric(
+    "moorage_reconcile_last_completed_timestamp_seconds",
+    "When the last reconcile sweep that could look was completed, without dry runs.",
+)
+RECONCILE_FOUND = Metric(
+    "moorage_reconcile_last_found",
+    "Lives without an open environment, or altered under one, by what the last reconcile sweep did.",
+    ("outcome",),
+)
+RECONCILE_SKIPPED = Metric(
+    "moorage_reconcile_skipped_sweeps",
+    "Reconcile sweeps in a row, to the last one, that have skipped a system.",
+    ("system", "host"),
+)
 FROZEN = Metric("moorage_ends_frozen", "Whether all ends are frozen, so that no sweep runs.")
 AUDITED = Metric(
     "moorage_capacity_audit_timestamp_seconds", "When the capacity was last compared with the environments."

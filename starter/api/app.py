@@ -227,6 +227,7 @@ def _add_services(
     state.installation_metrics = InstallationMetrics(
         client,
         settings.sweep,
+        settings.reconcile,
         capacity=lambda: reservations.state(StateInput(person="", teams=())),
         orphans=lambda: count_orphans(client, reader),
         own_queues=settings.own_queues,

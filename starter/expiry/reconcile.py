@@ -3,9 +3,9 @@
 from temporalio.client import Client
 
 from contracts.reconcile.models import (
+    RECONCILE_COMPLETED,
     RECONCILE_DRY_RUN,
     RECONCILE_MANUAL,
-    RECONCILE_WORKFLOW,
     ReconcileResult,
 )
 from contracts.types.models import Frozen
@@ -13,11 +13,6 @@ from starter.expiry.schedules import reconcile_input
 from starter.expiry.sweep_runs import SweepRuns
 from worker.settings.groups.reconcile import Reconcile
 from workflows.reconcile_sweep import ReconcileWorkflow
-
-_COMPLETED = (
-    f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed' "
-    f"AND WorkflowId != '{RECONCILE_DRY_RUN}'"
-)
 
 
 class ReconcileView(Frozen):
@@ -39,7 +34,7 @@ class ReconcileSweeps:
 
     async def last(self) -> ReconcileView:
         """Return the result of the last sweep that was completed, by schedule or on request."""
-        return ReconcileView(**vars(await self._runs.last(_COMPLETED)))
+        return ReconcileView(**vars(await self._runs.last(RECONCILE_COMPLETED)))
 
     async def start(self, *, dry_run: bool, confirmed: tuple[str, ...], by: str) -> ReconcileView:
         """Start a sweep in which the brake does not count the `confirmed` lives, or join the running one."""

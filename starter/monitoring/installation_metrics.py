@@ -6,10 +6,9 @@ and not in the workers, because a worker that restarts, or none at all, must not
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily
@@ -21,11 +20,12 @@ from temporalio.service import RPCError
 from contracts.capacity.models import Amount, CapacityState, Limits
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
-from contracts.expiry_sweep import SWEEP_SCHEDULED, SWEEP_WORKFLOW
+from contracts.expiry_sweep import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFLOW
 from contracts.telemetry import metrics
-from contracts.telemetry.metrics import Metric
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
+from starter.monitoring.gauges import gauge, labelled
+from starter.monitoring.reconcile_metrics import ReconcileState, ReconcileSweepReader, reconcile_gauges
 from starter.monitoring.warnings import (
     PolledQueue,
     SweepStart,
@@ -36,6 +36,7 @@ from starter.monitoring.warnings import (
 from starter.temporal.errors import CALL_TIMEOUT, NoWorker, TemporalUnavailable
 from worker.certificates import Certificates
 from worker.settings.groups.expiry import Sweep
+from worker.settings.groups.reconcile import Reconcile
 
 #: Shortest time between two reads: several Prometheus servers may scrape every few seconds.
 READ_INTERVAL_SECONDS = 10.0
@@ -70,6 +71,7 @@ class InstallationState:
     queues: tuple[PolledQueue, ...] = ()
     sweep: SweepStart | None = None
     swept_at: datetime | None = None
+    reconcile: ReconcileState | None = None
     capacity: CapacityState | None = None
 
 
@@ -80,6 +82,7 @@ class InstallationMetrics(Collector):
         self,
         client: Client,
         settings: Sweep,
+        reconciling: Reconcile,
         *,
         capacity: Callable[[], Awaitable[CapacityState]],
         orphans: Callable[[], Awaitable[int]],
@@ -88,6 +91,8 @@ class InstallationMetrics(Collector):
         self._client = client
         self._own_queues = own_queues
         self._interval = settings.interval
+        self._reconcile_interval = reconciling.interval
+        self._reconcile_sweeps = ReconcileSweepReader(client)
         self._capacity = capacity
         self._orphans = orphans
         self._orphaned: int | None = None
@@ -116,30 +121,39 @@ class InstallationMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges of the last read."""
-        yield _gauge(metrics.SWEEP_INTERVAL, self._interval.total_seconds())
+        yield gauge(metrics.SWEEP_INTERVAL, self._interval.total_seconds())
+        yield gauge(metrics.RECONCILE_INTERVAL, self._reconcile_interval.total_seconds())
         state = self._state
         if state is None or time.monotonic() - self._read_at > MAX_AGE_SECONDS:
             return
-        yield _gauge(metrics.TEMPORAL_UP, state.is_temporal_up)
+        yield gauge(metrics.TEMPORAL_UP, state.is_temporal_up)
         phases = {phase.value: count for phase, count in state.phases.items()}
         if self._orphaned is not None:
             phases[Phase.ORPHANED.value] = self._orphaned
-        yield _labelled(metrics.ENVIRONMENTS, {(phase,): count for phase, count in phases.items()})
+        yield labelled(metrics.ENVIRONMENTS, {(phase,): count for phase, count in phases.items()})
         if state.stuck is not None:
-            yield _labelled(metrics.STUCK, {(Phase.PROVISIONING.value,): state.stuck})
+            yield labelled(metrics.STUCK, {(Phase.PROVISIONING.value,): state.stuck})
         pollers = {(queue.name, _TASK_TYPES[queue.kind]): queue.pollers for queue in state.queues}
-        yield _labelled(metrics.POLLERS, pollers)
+        yield labelled(metrics.POLLERS, pollers)
         if state.sweep is not None:
-            yield _gauge(metrics.SWEEP_STARTED, state.sweep.at.timestamp())
-            yield _gauge(metrics.FROZEN, state.sweep.is_frozen)
+            yield gauge(metrics.SWEEP_STARTED, state.sweep.at.timestamp())
+            yield gauge(metrics.FROZEN, state.sweep.is_frozen)
         if state.swept_at is not None:
-            yield _gauge(metrics.SWEEP_COMPLETED, state.swept_at.timestamp())
+            yield gauge(metrics.SWEEP_COMPLETED, state.swept_at.timestamp())
+        if state.reconcile is not None:
+            yield from reconcile_gauges(state.reconcile)
         if state.capacity is not None:
             yield from _capacity_gauges(state.capacity)
 
     async def _read(self) -> None:
         state = InstallationState()
-        reads = (self._read_phases, self._read_queues, self._read_sweep, self._read_capacity)
+        reads = (
+            self._read_phases,
+            self._read_queues,
+            self._read_sweep,
+            self._read_reconcile,
+            self._read_capacity,
+        )
         results = await asyncio.gather(
             *(read(state) for read in reads), self._read_orphans(), return_exceptions=True
         )
@@ -166,7 +180,7 @@ class InstallationMetrics(Collector):
         state.queues = await read_polled_queues(self._client, self._own_queues)
 
     async def _read_sweep(self, state: InstallationState) -> None:
-        state.sweep = await last_sweep_start(self._client)
+        state.sweep = await last_sweep_start(self._client, SWEEP_SCHEDULE)
         query = (
             f"WorkflowType = '{SWEEP_WORKFLOW}' AND ExecutionStatus = 'Completed' "
             f"AND WorkflowId STARTS_WITH '{SWEEP_SCHEDULED}'"
@@ -174,6 +188,9 @@ class InstallationMetrics(Collector):
         # The newest one is first.
         async for run in self._client.list_workflows(query, limit=1, page_size=1, rpc_timeout=CALL_TIMEOUT):
             state.swept_at = run.close_time
+
+    async def _read_reconcile(self, state: InstallationState) -> None:
+        state.reconcile = await self._reconcile_sweeps.read()
 
     async def _read_capacity(self, state: InstallationState) -> None:
         state.capacity = await self._capacity()
@@ -197,19 +214,19 @@ class CertificateCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauge."""
         found = {(one.use, one.host): one.expires_at.timestamp() for one in self._certificates.read()}
-        yield _labelled(metrics.CERTIFICATE_EXPIRY, found)
+        yield labelled(metrics.CERTIFICATE_EXPIRY, found)
 
 
 def _capacity_gauges(state: CapacityState) -> Iterator[GaugeMetricFamily]:
     if state.audited_at is not None:
-        yield _gauge(metrics.AUDITED, state.audited_at.timestamp())
+        yield gauge(metrics.AUDITED, state.audited_at.timestamp())
     hosts = {host.capacity.name: host for host in state.hosts}
-    yield _labelled(metrics.HOST_KNOWN, {(name,): host.capacity.known for name, host in hosts.items()})
+    yield labelled(metrics.HOST_KNOWN, {(name,): host.capacity.known for name, host in hosts.items()})
     for metric, amounts in (
         (metrics.HOST_CAPACITY, {name: host.capacity.total for name, host in hosts.items()}),
         (metrics.HOST_RESERVED, {name: host.reserved for name, host in hosts.items()}),
     ):
-        yield _labelled(
+        yield labelled(
             metric,
             {
                 (name, resource, unit): value / size
@@ -223,14 +240,3 @@ def _capacity_gauges(state: CapacityState) -> Iterator[GaugeMetricFamily]:
 def _value(amount: Amount | Limits, resource: str) -> int | None:
     value: int | None = getattr(amount, resource)
     return value
-
-
-def _gauge(metric: Metric, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(metric.name, metric.help, value=float(value))
-
-
-def _labelled(metric: Metric, values: Mapping[Any, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for labels, value in values.items():
-        family.add_metric(labels, float(value))
-    return family

@@ -21,7 +21,7 @@ from contracts.environment import Phase, System
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
 from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
-from contracts.reconcile.models import RECONCILE_DRY_RUN, RECONCILE_WORKFLOW, ReconcileResult
+from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues, system_queue
 from contracts.types.durations import format_duration
@@ -152,7 +152,7 @@ async def overdue_sweep(client: Client, settings: Sweep) -> tuple[str, ...]:
     Raises:
         RPCError: Temporal does not answer, or refuses the call.
     """
-    last = await last_sweep_start(client)
+    last = await last_sweep_start(client, SWEEP_SCHEDULE)
     if last is None:
         return ("The sweep is not scheduled, so no environment ends: start a worker.",)
     if last.is_frozen:
@@ -172,10 +172,10 @@ class SweepStart:
     is_frozen: bool
 
 
-async def last_sweep_start(client: Client) -> SweepStart | None:
-    """Return the last start of a sweep, None if none is scheduled; raise RPCError."""
+async def last_sweep_start(client: Client, schedule: str) -> SweepStart | None:
+    """Return the last start of a sweep by its schedule's id, None if none is scheduled; raise RPCError."""
     try:
-        found = await client.get_schedule_handle(SWEEP_SCHEDULE).describe(rpc_timeout=CALL_TIMEOUT)
+        found = await client.get_schedule_handle(schedule).describe(rpc_timeout=CALL_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
@@ -248,9 +248,7 @@ async def waiting_reconcile(client: Client) -> tuple[str, ...]:
     Raises:
         RPCError: Temporal does not answer, or refuses the call.
     """
-    query = f"WorkflowType = '{RECONCILE_WORKFLOW}' AND ExecutionStatus = 'Completed'"
-    query += f" AND WorkflowId != '{RECONCILE_DRY_RUN}'"
-    last = await _last_result(client, query, ReconcileResult)
+    last = await _last_result(client, RECONCILE_COMPLETED, ReconcileResult)
     if last and last.problem:
         return ("The reconcile sweep could not look: moorage reconcile --dry-run shows why.",)
     if last and last.brake:

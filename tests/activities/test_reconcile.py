@@ -175,6 +175,7 @@ async def test_a_system_that_does_not_answer_is_skipped_and_the_others_are_read(
     bench.systems.faults(Fault(operation=operation, **fault))
     inventory = await marked.list_all()
     assert any(text.startswith(f"{system}:") for text in inventory.skipped), inventory.skipped
+    assert [one.label for one in inventory.systems if one.skipped] == [system]
     assert environment.mark in inventory.marks
     bench.systems.faults(Fault(operation=operation.replace("namespace.list", "namespace.get"), **fault))
     with pytest.raises(ClientError):

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Phase, StepName, StepState
+from contracts.environment import Phase, StepName, StepState, System
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.lost_lives import STEP_SYSTEMS, adoption_start, done_steps, forced_start, stand_in_environment
+from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.life_mark import MAX_PLAIN, LifeMark
-from contracts.reconcile.models import Orphan, Verdict
+from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine, SurveyedSystem, Verdict
+from contracts.reconcile.outcomes import LifeOutcome, count_outcomes
 from contracts.reconcile.rules import (
     Findings,
     LatestRun,
     RunKind,
     brake_reason,
+    count_skips,
     due_orphans,
     first_seen,
     judge,
@@ -216,3 +219,53 @@ def test_a_life_of_which_only_the_mark_is_known_is_torn_down_as_if_every_step_we
     assert start.forced_by == "x"
     assert start.carried
     assert len(start.carried.status.steps) == len(StepName)
+
+
+def test_skips_are_counted_in_a_row() -> None:
+    control_plane, host = System.CONTROL_PLANE, System.HOST_CLUSTER
+    last = (
+        SurveyedSystem(system=control_plane, skipped=2),
+        SurveyedSystem(system=host, host="one", skipped=4),
+        SurveyedSystem(system=host, host="gone", skipped=7),
+    )
+    now = (
+        SurveyedSystem(system=control_plane, skipped=1),
+        SurveyedSystem(system=host, host="one"),
+        SurveyedSystem(system=host, host="two", skipped=1),
+    )
+    assert [one.skipped for one in count_skips(last, now)] == [3, 0, 1]
+
+
+def test_each_life_is_counted_by_what_became_of_it() -> None:
+    verdicts = {1: Verdict.ADOPT, 2: Verdict.UNDO, 3: Verdict.UNDO, 4: Verdict.LOOK, 5: Verdict.ADOPT}
+    verdicts |= {6: Verdict.ADOPT, 7: Verdict.UNDO}
+    found = (Deviation(step=StepName.GROUP, what="it is missing"),)
+    lives = {number: f"{number:020d}" for number in range(1, 12)}
+
+    def line(number: int, verdict: Verdict | None = None, *, failed: bool = False) -> SettledLine:
+        return SettledLine(name="demo", life=lives[number], result="", verdict=verdict, failed=failed)
+
+    result = ReconcileResult(
+        now=NOW,
+        orphans=tuple(orphan(number, verdict) for number, verdict in verdicts.items()),
+        drifted=(
+            *(DriftedLife(name="demo", life=lives[number], found=found) for number in (8, 9, 10)),
+            DriftedLife(name="well-again", life=lives[11]),
+        ),
+        due=tuple(lives[number] for number in (1, 2, 5, 6, 7, 8, 10)),
+        waiting=(lives[7], lives[10]),
+        # The sixth has an open workflow again, so that nothing was done about it.
+        lines=(
+            *(line(1, Verdict.ADOPT), line(2, Verdict.UNDO), line(5, failed=True), line(6)),
+            *(line(8, Verdict.REPAIR), line(9), line(11)),
+        ),
+    )
+    assert count_outcomes(result) == {
+        LifeOutcome.ADOPTED: 1,
+        LifeOutcome.UNDONE: 1,
+        LifeOutcome.REPAIRED: 1,
+        LifeOutcome.REPORTED: 2,
+        LifeOutcome.QUARANTINED: 1,
+        LifeOutcome.WAITING: 2,
+        LifeOutcome.FAILED: 1,
+    }

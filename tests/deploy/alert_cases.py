@@ -11,6 +11,8 @@ MINUTES = 200
 DAY = 86400
 UP = f"1x{MINUTES}"
 ZERO = f"0x{MINUTES}"
+#: A time that moves on every half hour.
+_HALF_HOURLY = " ".join(f"{number * 1800}x29" for number in range(7))
 _CALLS = "moorage_outside_calls_total"
 _LATENCY = "schedule_to_start_latency_bucket"
 
@@ -36,6 +38,13 @@ HEALTHY: Mapping[str, str] = {
     "moorage_sweep_last_start_timestamp_seconds": f"0+60x{MINUTES}",
     "moorage_sweep_last_completed_timestamp_seconds": f"0+60x{MINUTES}",
     "moorage_sweep_interval_seconds": f"60x{MINUTES}",
+    "moorage_reconcile_last_start_timestamp_seconds": _HALF_HOURLY,
+    "moorage_reconcile_last_completed_timestamp_seconds": _HALF_HOURLY,
+    "moorage_reconcile_interval_seconds": f"1800x{MINUTES}",
+    'moorage_reconcile_last_found{outcome="waiting"}': ZERO,
+    'moorage_reconcile_last_found{outcome="adopted"}': UP,
+    'moorage_reconcile_skipped_sweeps{system="host cluster",host="one"}': ZERO,
+    'moorage_reconcile_skipped_sweeps{system="control plane",host=""}': ZERO,
     "moorage_ends_frozen": ZERO,
     f'temporal_activity_{_LATENCY}{{task_queue="moorage",le="10"}}': f"0+9x{MINUTES}",
     f'temporal_activity_{_LATENCY}{{task_queue="moorage",le="1000"}}': f"0+9x{MINUTES}",
@@ -73,6 +82,10 @@ _ENSURE = 'moorage_step_failures_total{step="vcluster",action="ensure",cause="Ne
 _REMOVE = 'moorage_step_failures_total{step="project",action="remove",cause="Unavailable"}'
 _STARTED = "moorage_sweep_last_start_timestamp_seconds"
 _COMPLETED = "moorage_sweep_last_completed_timestamp_seconds"
+_RECONCILED = "moorage_reconcile_last_completed_timestamp_seconds"
+_RECONCILE = "moorage_reconcile_last_start_timestamp_seconds"
+_WAITING = 'moorage_reconcile_last_found{outcome="waiting"}'
+_SKIPPED = 'moorage_reconcile_skipped_sweeps{system="host cluster",host="one"}'
 _FAST_TASKS = f'temporal_workflow_task_{_LATENCY}{{task_queue="moorage",le="1"}}'
 _FAST_STEPS = f'temporal_activity_{_LATENCY}{{task_queue="moorage",le="10"}}'
 _RESERVED = 'moorage_host_reserved{host="one",resource="memory",unit="byte"}'
@@ -163,6 +176,17 @@ CASES = (
     ),
     Case("no sweep is completed", {_COMPLETED: "0+60x5 300x200"}, ("MoorageSweepFails",), at=100),
     Case("some sweeps fail", {_COMPLETED: "0+60x20 1200x90"}, near="MoorageSweepFails"),
+    Case("no reconcile sweep starts", {_RECONCILE: ZERO}, ("MoorageReconcileNotRun",), at=75),
+    Case(
+        "no reconcile sweep is scheduled", {_RECONCILE: None, _RECONCILED: None}, ("MoorageReconcileNotRun",)
+    ),
+    Case("a reconcile sweep is late", {_RECONCILE: "0x29 1800x150"}, near="MoorageReconcileNotRun", at=90),
+    Case("reconcile sweeps cannot look", {_RECONCILED: ZERO}, ("MoorageReconcileFails",), at=135),
+    Case("some reconcile sweeps cannot look", {_RECONCILED: ZERO}, near="MoorageReconcileFails", at=115),
+    Case("many are to be adopted at once", {_WAITING: "0x9 30x150"}, ("MoorageReconcileWaits",)),
+    Case("a person confirms at once", {_WAITING: "0x30 30x5 0x150"}, near="MoorageReconcileWaits"),
+    Case("a host is skipped", {_SKIPPED: "0x9 3x150"}, ("MoorageReconcileSkipsSystem",)),
+    Case("a host is skipped twice", {_SKIPPED: "0x9 2x150"}, near="MoorageReconcileSkipsSystem"),
     Case("activity tasks wait", {_FAST_STEPS: ZERO}, ("MoorageQueueLatency",)),
     Case("workflow tasks wait", {_FAST_TASKS: ZERO}, ("MoorageQueueLatency",)),
     Case("one of twenty waits", {_FAST_STEPS: f"0+8.55x{MINUTES}"}, near="MoorageQueueLatency"),

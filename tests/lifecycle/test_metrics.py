@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from contracts.reconcile.outcomes import LifeOutcome
 from embedded.faults import Fault, FaultKind
 from embedded.host.tls import authority
 from embedded.stack.stack import Part, Stack
@@ -17,6 +18,7 @@ from embedded.stack.state_dir import free_port
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import MAKING
 from tests.support.metrics_reference import COMMON_LABELS, documented, lint
+from tests.support.reconcile import sweep
 from tests.support.stack import hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -105,6 +107,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         await asking.until_phase(names[1], "gone")
         await requested(asking, names[2])
         await asking.until_phase(names[2], "ready")
+        await sweep(asking)
         yield Served(await scrape(worker), await scrape(api), names)
 
 
@@ -125,6 +128,8 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
     assert rare == {
         *("moorage_payloads_refused_total", "moorage_leaver_sweeps_total"),
         *("moorage_reconcile_sweeps_total", "moorage_reconciled_total"),
+        *("moorage_reconcile_last_completed_timestamp_seconds", "moorage_reconcile_last_found"),
+        "moorage_reconcile_skipped_sweeps",
     }
     assert not served.samples("moorage_payloads_refused_total"), "all payloads are ours"
 
@@ -132,6 +137,17 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
 def test_names_follow_the_conventions(served: Served) -> None:
     for family in served.ours:
         assert not lint(family), lint(family)
+
+
+def test_the_last_reconcile_sweep_is_reported(served: Served) -> None:
+    assert served.value("moorage_reconcile_last_completed_timestamp_seconds") > 0
+    found = served.samples("moorage_reconcile_last_found")
+    assert {sample.labels["outcome"]: sample.value for sample in found} == dict.fromkeys(LifeOutcome, 0)
+    systems = {
+        (sample.labels["system"], sample.labels["host"]): sample.value
+        for sample in served.samples("moorage_reconcile_skipped_sweeps")
+    }
+    assert systems == {("control plane", ""): 0, ("identity provider", ""): 0, ("host cluster", "local"): 0}
 
 
 def test_no_label_names_an_environment_or_a_person(served: Served) -> None:

@@ -118,9 +118,19 @@ async def start_fresh(operator: Operator) -> None:
 
 @situation("the environment lost was terminated in Temporal")
 async def terminate_lost(operator: Operator) -> None:
-    await operator.succeed("moorage request lost small")
+    await _terminate(operator, "lost")
+
+
+@situation("two environments were terminated in Temporal")
+async def terminate_two(operator: Operator) -> None:
+    for name in ("one", "two"):
+        await _terminate(operator, name)
+
+
+async def _terminate(operator: Operator, name: str) -> None:
+    await operator.succeed(f"moorage request {name} small")
     await operator.succeed(
-        "temporal workflow terminate --workflow-id environment/lost --reason mistake"
+        f"temporal workflow terminate --workflow-id environment/{name} --reason mistake"
         f" --address {operator.stack.temporal_address}"
     )
 

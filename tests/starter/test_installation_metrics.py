@@ -13,13 +13,17 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
-from contracts.environment import Phase
+from contracts.environment import Phase, StepName, System
+from contracts.reconcile.drift import Deviation, DriftedLife
+from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult, SurveyedSystem
 from starter.environments.orphans import count_orphans
 from starter.monitoring import installation_metrics
 from starter.monitoring.installation_metrics import InstallationMetrics
 from starter.temporal.errors import NoWorker
 from tests.starter.test_attention import Pretended, scheduled
+from worker.codec import DecodeError
 from worker.settings.groups.expiry import Sweep
+from worker.settings.groups.reconcile import Reconcile
 
 DOWN = RPCError("down", RPCStatusCode.UNAVAILABLE, b"")
 SWEPT = datetime.now(UTC) - timedelta(seconds=30)
@@ -49,9 +53,26 @@ class Installation(Pretended):
         [phase] = [each for each in Phase if f"'{each}'" in query]
         return SimpleNamespace(count=len(phase))
 
+    #: The results of the reconcile sweeps, the newest first; a fault in place of one that cannot be read.
+    results: tuple[ReconcileResult | Exception, ...] = ()
+
     async def list_workflows(self, query: str, **_: Any) -> Any:
+        if query == RECONCILE_COMPLETED:
+            for number in range(len(self.results)):
+                close_time = SWEPT - timedelta(minutes=number)
+                yield SimpleNamespace(id="reconcile", run_id=str(number), close_time=close_time)
+            return
         assert "moorage-sweep/scheduled" in query
         yield SimpleNamespace(close_time=SWEPT)
+
+    def get_workflow_handle(self, _: str, *, run_id: str, **__: Any) -> Any:
+        async def result(**_: Any) -> Any:
+            self.asked += 1
+            if isinstance(found := self.results[int(run_id)], Exception):
+                raise found
+            return found
+
+        return SimpleNamespace(result=result)
 
 
 Read = Callable[[], Awaitable[Any]]
@@ -71,7 +92,7 @@ def a_read(*answers: Any) -> Read:
 
 
 def metrics_of(client: Any, capacity: Read, orphans: Read) -> InstallationMetrics:
-    return InstallationMetrics(client, Sweep(), capacity=capacity, orphans=orphans)
+    return InstallationMetrics(client, Sweep(), Reconcile(), capacity=capacity, orphans=orphans)
 
 
 async def served(metrics: InstallationMetrics) -> dict[tuple[str, ...], float]:
@@ -108,6 +129,45 @@ async def test_all_is_read() -> None:
     assert ("moorage_host_capacity", "one", "memory", "byte") not in found, "it has no limit"
     assert found["moorage_host_capacity_known", "one"] == 1
     assert found["moorage_host_capacity_known", "two"] == 0
+
+
+LOOKED = ReconcileResult(
+    now=SWEPT,
+    waiting=("life",),
+    drifted=(
+        DriftedLife(name="demo", life="life", found=(Deviation(step=StepName.GROUP, what="it is missing"),)),
+    ),
+    systems=(
+        SurveyedSystem(system=System.CONTROL_PLANE),
+        SurveyedSystem(system=System.HOST_CLUSTER, host="one", skipped=4),
+    ),
+)
+
+
+async def test_the_last_reconcile_sweep_that_could_look_is_read_once() -> None:
+    client = Installation(schedule=scheduled(70), polls={})
+    client.results = (ReconcileResult(now=SWEPT, problem="no answer"), LOOKED)
+    metrics = metrics_of(client, a_read(STATE), a_read(0))
+    found = await served(metrics)
+    assert found["moorage_reconcile_interval_seconds",] == 1800
+    assert found["moorage_reconcile_last_start_timestamp_seconds",] > 0
+    completed = (SWEPT - timedelta(minutes=1)).timestamp()
+    assert found["moorage_reconcile_last_completed_timestamp_seconds",] == pytest.approx(completed)
+    assert found["moorage_reconcile_last_found", "waiting"] == 1
+    assert found["moorage_reconcile_last_found", "adopted"] == 0
+    assert found["moorage_reconcile_skipped_sweeps", "", "control plane"] == 0
+    assert found["moorage_reconcile_skipped_sweeps", "one", "host cluster"] == 4
+    asked = client.asked
+    assert (await served(metrics)) == found
+    assert client.asked == asked + 3, "a result was read again, beside the three task queues"
+
+
+async def test_a_reconcile_sweep_that_cannot_be_read_was_completed() -> None:
+    client = Installation(schedule=scheduled(70))
+    client.results = (DecodeError("The key is missing."),)
+    found = await served(metrics_of(client, a_read(STATE), a_read(0)))
+    assert found["moorage_reconcile_last_completed_timestamp_seconds",] == pytest.approx(SWEPT.timestamp())
+    assert ("moorage_reconcile_last_found", "waiting") not in found
 
 
 async def test_without_a_worker_all_else_is_served() -> None:
@@ -168,7 +228,8 @@ async def test_a_slow_read_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -
         assert ("moorage_temporal_up",) in await served(metrics)
     assert reads == 2, "a second read was started beside the first"
     monkeypatch.setattr(installation_metrics, "MAX_AGE_SECONDS", -1.0)
-    assert set(await served(metrics)) == {("moorage_sweep_interval_seconds",)}
+    intervals = {("moorage_sweep_interval_seconds",), ("moorage_reconcile_interval_seconds",)}
+    assert set(await served(metrics)) == intervals
     await metrics.stop()
 
 
