@@ -20,9 +20,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.expiry_sweep import SWEEP_MANUAL, SWEEP_SCHEDULE
 from contracts.types.durations import format_duration
-from contracts.types.models import Frozen
 from starter.environments.schemas import FreezeView
 from starter.expiry.schedules import create_or_update, schedules
+from starter.expiry.sweep_schedule import SweepSchedule, describe_schedule
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 from worker.connection import NotConnected
@@ -39,18 +39,6 @@ CACHED_SECONDS = 2.0
 USABLE_SECONDS = 10.0
 
 _NOTE = re.compile(r"Frozen by (?P<by>\S+) at (?P<since>\S+): (?P<reason>.*)", re.DOTALL)
-
-
-class SweepSchedule(Frozen):
-    """When the expiry sweep runs. `is_scheduled` is False before the first worker has scheduled it.
-
-    `next_at` is None while ends are frozen.
-    """
-
-    is_scheduled: bool
-    interval: timedelta
-    next_at: datetime | None = None
-    last_at: datetime | None = None
 
 
 class ExpiryFreeze:
@@ -81,16 +69,7 @@ class ExpiryFreeze:
 
     async def schedule(self) -> SweepSchedule:
         """Return when the sweep ran last, and when it runs next."""
-        found = await self._describe()
-        if found is None:
-            return SweepSchedule(is_scheduled=False, interval=self._settings.interval)
-        is_paused = found.schedule.state.paused
-        return SweepSchedule(
-            is_scheduled=True,
-            interval=self._settings.interval,
-            next_at=None if is_paused else next(iter(found.info.next_action_times), None),
-            last_at=max((one.started_at for one in found.info.recent_actions), default=None),
-        )
+        return SweepSchedule.of(await self._describe(), self._settings.interval)
 
     async def freeze(self, actor: str, reason: str) -> tuple[FreezeView, bool]:
         """Freeze, and stop the running sweeps; return False if a sweep has not stopped in time.
@@ -125,11 +104,7 @@ class ExpiryFreeze:
         return state
 
     async def _describe(self) -> ScheduleDescription | None:
-        try:
-            with map_rpc_errors():
-                return await self._handle.describe(rpc_timeout=CALL_TIMEOUT)
-        except RPCError:
-            return None  # The schedule does not exist.
+        return await describe_schedule(self._handle)
 
     async def _stop_sweeps(self) -> bool:
         try:

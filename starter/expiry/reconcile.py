@@ -6,11 +6,13 @@ from contracts.reconcile.models import (
     RECONCILE_COMPLETED,
     RECONCILE_DRY_RUN,
     RECONCILE_MANUAL,
+    RECONCILE_SCHEDULE,
     ReconcileResult,
 )
 from contracts.types.models import Frozen
 from starter.expiry.schedules import reconcile_input
 from starter.expiry.sweep_runs import SweepRuns
+from starter.expiry.sweep_schedule import SweepSchedule, describe_schedule
 from worker.settings.groups.reconcile import Reconcile
 from workflows.reconcile_sweep import ReconcileWorkflow
 
@@ -30,7 +32,12 @@ class ReconcileSweeps:
 
     def __init__(self, client: Client, settings: Reconcile) -> None:
         self._runs = SweepRuns[ReconcileResult](client, ReconcileWorkflow.run, "reconcile sweep")
+        self._handle = client.get_schedule_handle(RECONCILE_SCHEDULE)
         self._settings = settings
+
+    async def schedule(self) -> SweepSchedule:
+        """Return when the sweep ran last by its schedule, and when it runs next."""
+        return SweepSchedule.of(await describe_schedule(self._handle), self._settings.interval)
 
     async def last(self) -> ReconcileView:
         """Return the result of the last sweep that was completed, by schedule or on request."""

@@ -24,12 +24,15 @@ from contracts.capacity.models import (
     Limits,
     Reservation,
 )
-from contracts.environment import AuditLogEntry, Outcome, Phase, Problem
+from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, System
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.reconcile.drift import Deviation, DriftedLife
+from contracts.reconcile.models import Orphan, ReconcileResult, SurveyedSystem, Verdict
 from starter.audit_trail.service import AuditTrail
 from starter.environments.schemas import EnvironmentRow, FreezeView
-from starter.expiry.freeze import SweepSchedule
 from starter.expiry.leavers import LeaversView
+from starter.expiry.reconcile import ReconcileView
+from starter.expiry.sweep_schedule import SweepSchedule
 from starter.expiry.sweeps import SweepView
 from starter.page.routes.platform.audit import read_moment
 from starter.page.routes.platform.problems import by_cause
@@ -43,7 +46,10 @@ from tests.support.sign_in import Clock, Provider, running_provider
 
 NOW = datetime.now(UTC)
 HOSTILE = "<script>alert('x')</script>"
-PAGES = ("/platform", "/platform/problems", "/platform/ends", "/platform/audit", "/platform/figures")
+PAGES = (
+    *("/platform", "/platform/problems", "/platform/ends", "/platform/reconcile", "/platform/audit"),
+    "/platform/figures",
+)
 GIB = 2**30
 
 
@@ -138,6 +144,30 @@ class Sweeps:
         return SweepView(id=run_id, dry_run=dry_run, over=over, result=self.result, message=message)
 
 
+class Reconcile:
+    """Reconcile sweeps that are over at once."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[bool, tuple[str, ...], str]] = []
+        self.result: ReconcileResult | None = None
+
+    async def schedule(self) -> SweepSchedule:
+        next_at = NOW + timedelta(minutes=30)
+        return SweepSchedule(is_scheduled=True, interval=timedelta(minutes=30), next_at=next_at)
+
+    async def last(self) -> ReconcileView:
+        return ReconcileView(over=True, result=self.result, message="The last sweep.")
+
+    async def start(self, *, dry_run: bool, confirmed: tuple[str, ...], by: str) -> ReconcileView:
+        self.started.append((dry_run, confirmed, by))
+        return await self.wait("8", dry_run=dry_run)
+
+    async def wait(self, run_id: str, *, dry_run: bool) -> ReconcileView:
+        over = self.result is not None
+        message = "It is over." if over else "The reconcile sweep is under way."
+        return ReconcileView(id=run_id, dry_run=dry_run, over=over, result=self.result, message=message)
+
+
 @pytest.fixture
 def services() -> Services:
     """Two environments on one of two hosts."""
@@ -162,7 +192,7 @@ async def app(tmp_path: Path, provider: Provider, services: Services, records: P
     app = await page_app(tmp_path, provider.url, MOORAGE_TEMPORAL__WEB_URL=url)
     state = app.state
     state.reservations, state.list = services, services
-    state.freeze, state.sweeps = Freeze(), Sweeps()
+    state.freeze, state.sweeps, state.reconcile = Freeze(), Sweeps(), Reconcile()
     state.leavers = SimpleNamespace(last=_last_leavers)
     state.audit_trail = AuditTrail(services, services, records)  # type: ignore[arg-type]
 
@@ -228,7 +258,9 @@ def readable(answer: httpx.Response) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/platform/audit/export", "/platform/sweeps/7"])
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/platform/audit/export", "/platform/sweeps/7", "/platform/reconcile/8"]
+)
 async def test_pages_are_for_the_platform_team(app: FastAPI, provider: Provider, path: str) -> None:
     async with signed_in(app, provider, "alice") as http:
         answer = await http.get(path)
@@ -238,7 +270,9 @@ async def test_pages_are_for_the_platform_team(app: FastAPI, provider: Provider,
         assert (await http.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/platform/freeze", "/platform/thaw", "/platform/sweeps"])
+@pytest.mark.parametrize(
+    "path", ["/platform/freeze", "/platform/thaw", "/platform/sweeps", "/platform/reconcile"]
+)
 async def test_changes_are_for_the_platform_team_and_need_the_form(
     app: FastAPI, provider: Provider, path: str
 ) -> None:
@@ -248,7 +282,7 @@ async def test_changes_are_for_the_platform_team_and_need_the_form(
             answer = await http.post(path, data={"csrf": csrf, "reason": "r", "dry_run": "false"})
             assert answer.status_code == 403, answer.text
     assert app.state.freeze.frozen is None
-    assert app.state.sweeps.started == []
+    assert app.state.sweeps.started == app.state.reconcile.started == []
 
 
 async def test_capacity_has_the_numbers_of_the_api(
@@ -483,3 +517,85 @@ def test_link_to_a_run(web_url: str | None, link: str) -> None:
 )
 def test_time_of_a_filter(text: str, moment: datetime | None) -> None:
     assert read_moment(text) == moment
+
+
+FOUND_LIVES = {"lost": "1" * 20, "half": "2" * 20, "odd": "3" * 20, "bent": "4" * 20}
+FOUND = ReconcileResult(
+    now=NOW,
+    open=40,
+    orphans=(
+        Orphan(
+            name="lost", life=FOUND_LIVES["lost"], owner="bob@example.com", verdict=Verdict.ADOPT,
+            reason="it is complete", found=("project mrg-lost", HOSTILE), first_seen=NOW,
+        ),
+        Orphan(
+            name="half", life=FOUND_LIVES["half"], verdict=Verdict.UNDO, reason="it is incomplete",
+            first_seen=NOW,
+        ),
+        Orphan(
+            name="odd", life=FOUND_LIVES["odd"], verdict=Verdict.LOOK, reason=HOSTILE, first_seen=NOW
+        ),
+    ),
+    drifted=(
+        DriftedLife(
+            name="bent", life=FOUND_LIVES["bent"], repair=(StepName.GROUP,),
+            found=(Deviation(step=StepName.GROUP, what="group mrg-bent is missing"),),
+        ),
+    ),
+    skipped=("identity provider: it does not answer",),
+    systems=(SurveyedSystem(system=System.IDENTITY_PROVIDER, skipped=2),),
+    due=(FOUND_LIVES["lost"], FOUND_LIVES["bent"]),
+    waiting=(FOUND_LIVES["lost"], FOUND_LIVES["bent"]),
+    brake="2 of 43 are to be adopted, undone or repaired at once",
+)  # fmt: skip
+
+
+async def test_reconcile_sweep_is_shown_and_confirmed(app: FastAPI, provider: Provider) -> None:
+    """Ensures that a confirmation is of the lives that the page has shown, and of no others."""
+    sweeps = app.state.reconcile
+    async with signed_in(app, provider, "bob") as http:
+        ends = await text_of(http, "/platform/ends")
+        assert "Reconcile sweep" in ends
+        assert "Runs every 30m" in ends
+        assert "Last run none so far" in ends
+        sweeps.result = FOUND
+        ends = await text_of(http, "/platform/ends")
+        for words in (
+            "Wait for your confirmation 2",
+            "Incomplete, in their grace 1",
+            "Reported 1",
+            FOUND.brake,
+        ):
+            assert words in ends
+        page = await http.get("/platform/reconcile")
+        text = readable(page)
+        assert "lost of bob@example.com: it is complete; waits for a confirmation, to adopt" in text.replace(
+            " :", ":"
+        )
+        assert "Incomplete, or its life has ended: 1 half" in text
+        assert "group mrg-bent is missing; waits for a confirmation, to repair" in text
+        assert "identity provider: it does not answer" in text
+        assert 'href="/environments/lost"' in page.text
+        [form] = re.findall(
+            r"<form[^>]*>(?:(?!</form>).)*Adopt, undo or repair these 2.*?</form>", page.text, re.S
+        )
+        data = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+        sent = await http.post("/platform/reconcile", data=data)
+        assert sent.headers["location"] == "/platform/reconcile/8?dry_run=false"
+        assert sweeps.started == [(False, FOUND.waiting, "bob@example.com")]
+        data = {"csrf": await csrf_of(http)}
+        sent = await http.post("/platform/reconcile", data=data)
+        assert sent.headers["location"] == "/platform/reconcile/8?dry_run=true"
+        assert sweeps.started[1:] == [(True, (), "bob@example.com")]
+        sweeps.result = FOUND.model_copy(update={"dry_run": True})
+        dry = await text_of(http, sent.headers["location"])
+        assert "Dry run of the reconcile sweep" in dry
+        assert "Adopt, undo or repair these" not in dry, "a dry run confirms nothing"
+        wrong = await http.post("/platform/reconcile", data={**data, "confirmed": HOSTILE})
+        assert wrong.status_code == 422
+        sweeps.result = None
+        page = await http.get("/platform/reconcile/8")
+        assert "The reconcile sweep is under way." in readable(page)
+        assert '<noscript><meta http-equiv="refresh"' in page.text
+        sweeps.result = ReconcileResult(now=NOW, open=3)
+        assert "Everything is as it should be." in await text_of(http, "/platform/reconcile")

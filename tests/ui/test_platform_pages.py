@@ -18,6 +18,7 @@ PAGES = {
     "capacity": "/platform",
     "problems": "/platform/problems",
     "ends": "/platform/ends",
+    "reconcile": "/platform/reconcile",
     "audit": "/platform/audit",
     "audit-wrong": "/platform/audit?since=soon",
     "figures": "/platform/figures",
@@ -89,6 +90,23 @@ async def test_freeze_thaw_dry_run_and_export(alice_at_browser: Person, tmp_path
     lines = list(csv.DictReader(file.read_text().splitlines()))
     assert {line["environment"] for line in lines} == {name}
     assert {"request", "ready"} <= {line["verb"] for line in lines}
+    assert alice.complaints == []
+
+
+async def test_reconcile_sweep_is_run_and_shown(alice_at_browser: Person) -> None:
+    alice, page = alice_at_browser, alice_at_browser.page
+    await alice.open("/platform/ends")
+    await page.get_by_role("button", name="Dry run: show what it would reconcile").click()
+    heading, status = page.get_by_role("heading", level=1), page.get_by_role("status")
+    await expect(heading).to_have_text("Dry run of the reconcile sweep", timeout=MAX_WAIT)
+    await expect(status).to_contain_text("would be adopted, undone or repaired now", timeout=MAX_WAIT)
+    await page.get_by_role("button", name="Reconcile now").click()
+    await expect(heading).to_have_text("Reconcile sweep", timeout=MAX_WAIT)
+    await expect(status).to_contain_text("open", timeout=MAX_WAIT)
+    await page.get_by_role("link", name="Back to ends").click()
+    await page.get_by_role("link", name="What the last one found").click()
+    await expect(status).to_contain_text("without an open environment", timeout=MAX_WAIT)
+    assert await alice.audit() == []
     assert alice.complaints == []
 
 

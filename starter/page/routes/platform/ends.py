@@ -1,11 +1,12 @@
-"""Everything about ends: the freeze, the sweep and its dry run, what expires soon, and who has left."""
+"""Everything about ends: the freeze, the sweeps, what expires soon, and who has left."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from starter.api.dependencies import (
     FreezeDep,
     InstallationDep,
     LeaversDep,
+    ReconcileDep,
     ReservationsDep,
     SweepsDep,
 )
@@ -25,6 +27,7 @@ from starter.api.routes.expiry import sweep as start_sweep
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
 from starter.page.errors import problem_of
 from starter.page.rendering import page
+from starter.page.routes.platform.reconcile import facts_of
 
 router = APIRouter()
 _log = structlog.get_logger(__name__)
@@ -43,29 +46,35 @@ _NOTES = {
 }
 
 
+@dataclass
+class Parts:
+    """What the page shows a part of."""
+
+    freeze: FreezeDep
+    leavers: LeaversDep
+    reconcile: ReconcileDep
+    reservations: ReservationsDep
+    installation: InstallationDep
+
+
+PartsDep = Annotated[Parts, Depends()]
+
+
 @router.get(PATH)
 async def platform_ends(
     request: Request,
-    freeze: FreezeDep,
-    leavers: LeaversDep,
-    reservations: ReservationsDep,
-    installation: InstallationDep,
+    parts: PartsDep,
     caller: CallerDep,
     done: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Show the freeze, the sweep, and what ends soon."""
-    return await _page(
-        request, freeze, leavers, reservations, installation, caller, note=_NOTES.get(done, "")
-    )
+    return await _page(request, parts, caller, note=_NOTES.get(done, ""))
 
 
 @router.post("/platform/freeze", name="freeze")
 async def freeze_ends(
     request: Request,
-    freeze: FreezeDep,
-    leavers: LeaversDep,
-    reservations: ReservationsDep,
-    installation: InstallationDep,
+    parts: PartsDep,
     caller: CallerDep,
     reason: Annotated[str, Form(max_length=10_000)] = "",
 ) -> Response:
@@ -73,13 +82,10 @@ async def freeze_ends(
     ensure_allowed_globally(caller, GlobalVerb.FREEZE)
     try:
         asked = _freeze_request(reason)
-        before = await freeze.state()
-        state, has_stopped = await freeze.freeze(caller.email, asked.reason)
+        before = await parts.freeze.state()
+        state, has_stopped = await parts.freeze.freeze(caller.email, asked.reason)
     except Exception as error:
-        return await _page(
-            request, freeze, leavers, reservations, installation, caller,
-            problem=problem_of(error, request), reason=reason,
-        )  # fmt: skip
+        return await _page(request, parts, caller, problem=problem_of(error, request), reason=reason)
     _log.info("frozen", actor=caller.email, reason=asked.reason, was=before.reason if before else "")
     if before is not None and state == before:
         return _back("was-frozen")
@@ -120,10 +126,7 @@ async def sweep_result(
 
 async def _page(
     request: Request,
-    freeze: FreezeDep,
-    leavers: LeaversDep,
-    reservations: ReservationsDep,
-    installation: InstallationDep,
+    parts: PartsDep,
     caller: Principal,
     *,
     note: str = "",
@@ -131,7 +134,7 @@ async def _page(
     reason: str = "",
 ) -> Response:
     ensure_allowed_globally(caller, GlobalVerb.LEAVERS)
-    view = await capacity(reservations, installation, caller, holdings=True)
+    view = await capacity(parts.reservations, parts.installation, caller, holdings=True)
     until = datetime.now(UTC) + SOON
     ending = sorted(
         (one for one in view.holdings or () if one.ends_at <= until), key=lambda one: (one.ends_at, one.name)
@@ -140,9 +143,11 @@ async def _page(
         request,
         "platform/ends.html",
         status=problem.details.status if problem else HTTPStatus.OK,
-        frozen=await freeze.state(),
-        schedule=await freeze.schedule(),
-        leavers=await leavers.last(),
+        frozen=await parts.freeze.state(),
+        schedule=await parts.freeze.schedule(),
+        reconcile_schedule=await parts.reconcile.schedule(),
+        **facts_of(await parts.reconcile.last()),
+        leavers=await parts.leavers.last(),
         ending=ending[:MAX_LISTED],
         count=len(ending),
         note=note,
