@@ -15,7 +15,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities import activity_context
-from activities.environment_runs import UNREADABLE_ERRORS
+from activities.environment_runs import UNREADABLE_ERRORS, describe_latest, life_of
 from activities.environment_updates import (
     FAILURES,
     UPDATE_TIMEOUT,
@@ -31,7 +31,12 @@ from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, li
 from clients.errors import ClientError
 from contracts.activities import ReconcileActivities
 from contracts.environment import Environment, EnvironmentStatus, Phase
-from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, QUERY_STATUS, LifecycleTimeouts
+from contracts.environment_workflow import (
+    ENVIRONMENT_WORKFLOW,
+    QUERY_STATUS,
+    EnvironmentStart,
+    LifecycleTimeouts,
+)
 from contracts.reconcile.drift import UPDATE_DRIFT, DriftedLife, DriftInput
 from contracts.reconcile.models import (
     MAX_ORPHANS,
@@ -53,6 +58,9 @@ from contracts.types.naming import OwnerMark, workflow_id
 CONCURRENCY = 8
 #: A start needs no worker. It is longer than that of other calls, because a lost answer tells nothing.
 START_TIMEOUT = timedelta(seconds=20)
+
+#: What is said about a life whose run has been started.
+_STARTED = {Verdict.ADOPT: "adopted", Verdict.UNDO: "its teardown has started"}
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -189,17 +197,14 @@ class ReconcileSweep(ReconcileActivities):
         try:
             life = await self._orphans.read(mark)
             if life is None:
+                is_repeated = activity.info().attempt > 1
+                if is_repeated and await self._has_started(mark):
+                    return line(_STARTED[orphan.verdict], orphan.verdict)
                 return line("an open environment owns it, or nothing is left of it")
             if life.judgement.verdict is not orphan.verdict:
                 return line(f"left alone: it has changed meanwhile; {life.judgement.reason}")
             start = await self._orphans.start_of(life, input.actor)
-            await self._temporal.start_workflow(
-                ENVIRONMENT_WORKFLOW,
-                start,
-                task_queue=input.task_queue,
-                rpc_timeout=START_TIMEOUT,
-                **start_options(start),
-            )
+            await self._start(start, input.task_queue, mark)
         except WorkflowAlreadyStartedError:
             return line("its name has a run again")
         except ClientError as error:
@@ -207,9 +212,30 @@ class ReconcileSweep(ReconcileActivities):
         except (WorkflowQueryFailedError, RPCError, *UNREADABLE_ERRORS) as error:
             return line(f"left alone: its run cannot be read ({type(error).__name__})", failed=True)
         activity.logger.info("%s: %s (%s)", orphan.verdict.value, orphan.name, life.judgement.reason)
-        if orphan.verdict is Verdict.ADOPT:
-            return line("adopted", orphan.verdict)
-        return line("its teardown has started", orphan.verdict)
+        return line(_STARTED[orphan.verdict], orphan.verdict)
+
+    async def _start(self, start: EnvironmentStart, task_queue: str, mark: OwnerMark) -> None:
+        try:
+            await self._temporal.start_workflow(
+                ENVIRONMENT_WORKFLOW,
+                start,
+                task_queue=task_queue,
+                rpc_timeout=START_TIMEOUT,
+                **start_options(start),
+            )
+        except RPCError:
+            if not await self._has_started(mark):
+                raise
+
+    async def _has_started(self, mark: OwnerMark) -> bool:
+        """Return whether the life has a run that is younger than this activity.
+
+        The answer to its start was lost, or the worker of an earlier attempt.
+        """
+        run = await describe_latest(self._temporal, mark.name)
+        if run is None or await life_of(run) != mark.life:
+            return False
+        return run.start_time >= activity.info().scheduled_time
 
     async def _current(self, mark: OwnerMark) -> Environment | None:
         """Return the environment as it is now; None if it is not ready, or being changed to a template."""
