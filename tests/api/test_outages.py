@@ -1,8 +1,6 @@
 """When the worker or Temporal is away: answers come soon, say what is known, and nothing is lost."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from embedded.stack.stack import Part, Stack
 from starter.environments.reader import REST_USABLE_SECONDS
 from starter.temporal.errors import NO_WORKER
 from tests.api.caller import Caller, problem
-from tests.support.deadline import HANG, soon
+from tests.support.deadline import soon
+from tests.support.processes import run_module
 from tests.support.stack import BOB, DAVE, client_of, hurried, unique
 from tests.workflows.conftest import until
 
@@ -139,8 +138,6 @@ def test_a_bad_file_stops_the_start(stack: Stack, tmp_path: Path) -> None:
     tokens.write_text("tokens: []")
     tokens.chmod(0o666)
     env = stack.env | {"MOORAGE_API__TOKENS_FILE": str(tokens), "MOORAGE_API__PORT": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "moorage", "api"], env=env, capture_output=True, text=True, timeout=HANG
-    )
-    assert ended.returncode == 2
-    assert f"{tokens}:1:1: cannot be read: all users can write it (mode 0666): chmod o-w" in ended.stderr
+    ended = run_module("moorage", ["api"], env)
+    assert ended.code == 2
+    assert f"{tokens}:1:1: cannot be read: all users can write it (mode 0666): chmod o-w" in ended.err

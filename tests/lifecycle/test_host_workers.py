@@ -4,7 +4,6 @@ The central worker and the API of this stack have no credential of the host "eu"
 """
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -16,12 +15,12 @@ import pytest
 import yaml
 
 from embedded.faults import CALLS_PATH
-from embedded.stack.fork_server import PYTHON
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import usable_kubeconfig
 from tests.support.histories import everything_known
+from tests.support.processes import run_module
 from tests.support.stack import BOB, client_of, hurried, unique
 from tests.support.stand_ins import control, running_stand_ins
 from tests.support.worker_processes import WorkerProcess
@@ -139,13 +138,10 @@ async def test_a_whole_life_on_a_host_that_only_its_worker_reaches(
 
 
 async def test_doctor_checks_the_host_from_beside_it_and_nothing_else(two_hosts: TwoHosts) -> None:
-    command = [*PYTHON, "moorage", "doctor", "--host", HOST, "--output", "json"]
-    process = await asyncio.create_subprocess_exec(
-        *command, env=two_hosts.worker.environment, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    parts = {(one["area"], one["part"]): one["state"] for one in json.loads(output)}
+    arguments = ["doctor", "--host", HOST, "--output", "json"]
+    ended = await asyncio.to_thread(run_module, "moorage", arguments, two_hosts.worker.environment)
+    assert ended.code == 0, ended
+    parts = {(one["area"], one["part"]): one["state"] for one in ended.json}
     assert set(parts.values()) == {"ok"}, parts
     assert {("hosts", "cluster"), ("hosts", "charts"), ("temporal", "workers")} <= set(parts)
     assert not [area for area, _ in parts if area in ("control-plane", "identity")]

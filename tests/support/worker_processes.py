@@ -15,7 +15,7 @@ from embedded.stack.fork_server import PYTHON
 from embedded.stack.processes import base_environment
 from embedded.stack.stack import Part, Stack
 from tests.support.deadline import soon
-from tests.support.processes import CHECKOUT
+from tests.support.processes import CHECKOUT, Process, spawn_module
 from tests.support.stand_ins import stop_process
 
 COUNT = int(os.environ.get("TEST_WORKERS", "1"))
@@ -49,25 +49,30 @@ class WorkerProcess:
         own = {"MOORAGE_READY_FILE": str(self._ready), "PYTHONPATH": str(code)}
         given = {key: value for key, value in stack.env.items() if not host or key in _OF_HOST_WORKERS}
         self.environment = {**(base_environment() if host else {}), **given, **own, **(environment or {})}
-        self._arguments = ["--host", host] if host else []
-        self._process: subprocess.Popen[bytes] | None = None
+        self._arguments = ["worker", *(["--host", host] if host else [])]
+        self._code = code
+        self._process: Process | None = None
 
     async def start(self) -> None:
         """Start it, and return when it takes work."""
         self._ready.unlink(missing_ok=True)
         with os.fdopen(open_private(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log:
-            self._process = await asyncio.to_thread(
-                subprocess.Popen,
-                [*PYTHON, "moorage", "worker", *self._arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = await asyncio.to_thread(self._spawn, log.fileno())
         async with soon(f"a worker does not start, see {self.log}"):
             while not self._ready.exists():
                 assert self._process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.05)
+
+    def _spawn(self, log: int) -> Process:
+        with open(os.devnull, "rb") as nothing:
+            if self._code == CHECKOUT:
+                return spawn_module(
+                    "moorage", self._arguments, self.environment,
+                    stdin=nothing.fileno(), stdout=log, stderr=log,
+                )  # fmt: skip
+            # The fork server has imported our own code.
+            command = [*PYTHON, "moorage", *self._arguments]
+            return subprocess.Popen(command, env=self.environment, stdin=nothing, stdout=log, stderr=log)
 
     @property
     def pid(self) -> int:
