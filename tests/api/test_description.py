@@ -7,11 +7,12 @@ import httpx
 
 from embedded.stack.stack import Stack
 from starter.environments.schemas import Done, EnvironmentView
+from tests.support.stand_ins import TLS
 
 
 async def test_the_document(stack: Stack) -> None:
     """Ensures that every operation is described, needs the token, and that its errors are problem details."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=TLS) as http:
         document = (await http.get(f"{stack.api_url}/api/v1/openapi.json")).json()
         assert (await http.get(f"{stack.api_url}/docs")).status_code == 200
     operations = {
@@ -78,7 +79,7 @@ async def test_the_document(stack: Stack) -> None:
 
 async def test_the_docs_load_nothing_from_elsewhere(stack: Stack) -> None:
     """Ensures that the page works where nothing else is reached, and that no stranger's script runs in it."""
-    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False, verify=TLS) as http:
         page = await http.get("/docs")
         addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         addresses += re.findall(r"url: '([^']+)'", page.text)

@@ -21,7 +21,7 @@ from embedded.asgi_server import listening_socket
 from starter.auth.tokens import write_tokens
 from tests.api.application import DEV, DEVELOPER, bearer
 from tests.support.deadline import HANG
-from tests.support.stand_ins import CHECKOUT
+from tests.support.stand_ins import CHECKOUT, TLS
 from tests.worker.test_settings import LEAST
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,9 @@ class RunningApi:
 
     def healthz(self) -> int:
         """The status of /healthz on a new connection."""
-        return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=HANG, trust_env=False).status_code
+        return httpx.get(
+            f"http://127.0.0.1:{self.port}/healthz", timeout=HANG, trust_env=False, verify=TLS
+        ).status_code
 
     def logged(self) -> int:
         """The size of its log in bytes."""
@@ -131,7 +133,9 @@ def test_api_answers_beside_idle_connections(temporal_server: WorkflowEnvironmen
         minutes = 1 + (time.monotonic() - began) / 60
         assert api.logged() - before < BYTES_A_MINUTE * minutes, api.log.read_text()[-4000:]
         # It has recovered: other routes answer as well, on a kept connection.
-        with httpx.Client(base_url=f"http://127.0.0.1:{api.port}", timeout=HANG, trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{api.port}", timeout=HANG, trust_env=False, verify=TLS
+        ) as client:
             for _ in range(50):
                 assert client.get("/api/v1/templates", headers=bearer(DEVELOPER)).status_code == 200
 

@@ -20,6 +20,7 @@ from starter.http_server.protocol import Deadlines
 from starter.http_server.server import Server
 from starter.http_server.sockets import Acceptor, open_listening_socket, room_for_connections
 from tests.support.deadline import HANG
+from tests.support.stand_ins import TLS
 
 #: Longest wait for what takes moments: only a test that fails waits so long.
 MAX_WAIT = HANG
@@ -178,7 +179,7 @@ async def test_kept_and_pipelined_requests_are_answered() -> None:
         get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         assert (await exchange(host, port, get + get + last)).count(b"done") == 3
-        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, verify=TLS) as http:
             for _ in range(3):
                 assert (await http.post("/read", content=b"x" * 50_000)).text == "done"
         assert len(app.asked) == 6
@@ -235,7 +236,7 @@ async def test_requests_under_way_are_never_cut_for_others() -> None:
 async def test_only_a_proxy_of_the_settings_says_who_asks(proxies: tuple[str, ...], client: str) -> None:
     async with (
         serving(proxies=proxies) as (_, host, port),
-        httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http,
+        httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, verify=TLS) as http,
     ):
         answer = await http.get("/", headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"})
         assert answer.headers["x-client"] == client

@@ -19,6 +19,7 @@ from starter.http_server.sockets import open_listening_socket
 from starter.monitoring.metrics import ApiMetrics
 from tests.api.application import DEVELOPER, PLATFORM, an_app, bearer
 from tests.starter.test_catalogue import GOOD
+from tests.support.stand_ins import TLS
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +147,7 @@ async def test_metrics_are_not_on_the_public_address(tmp_path: Path) -> None:
                 assert (await client.get(path, headers=headers)).status_code in (401, 404)
     with open_listening_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        async with _metrics_on(app, listening), httpx.AsyncClient(trust_env=False) as client:
+        async with _metrics_on(app, listening), httpx.AsyncClient(trust_env=False, verify=TLS) as client:
             assert "moorage_build_info" in (await client.get(f"http://127.0.0.1:{port}/metrics")).text
             for path in ("/", "/healthz", "/api/v1/templates"):
                 answer = await client.get(f"http://127.0.0.1:{port}{path}", headers=bearer(PLATFORM))

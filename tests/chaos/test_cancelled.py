@@ -12,7 +12,7 @@ from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import MAKING
 from tests.support.stack import unique
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import TLS, set_faults
 
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("3. Cancelled anywhere")]
 
@@ -24,7 +24,7 @@ async def press_cancel(stack: Stack, name: str) -> None:
     forged requests comes as a cookie with any page and goes back as a header.
     """
     id = quote(workflow_id(name), safe="")
-    async with httpx.AsyncClient(base_url=stack.ui_url, trust_env=False, timeout=30) as browser:
+    async with httpx.AsyncClient(base_url=stack.ui_url, trust_env=False, verify=TLS, timeout=30) as browser:
         path = f"/api/v1/namespaces/default/workflows/{id}"
         run = (await browser.get(path)).json()["workflowExecutionInfo"]["execution"]["runId"]
         answer = await browser.post(

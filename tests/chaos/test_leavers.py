@@ -14,7 +14,7 @@ from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import called, calls, no_faults
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried, unique
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import TLS, set_faults
 
 pytestmark = pytest.mark.chaos
 
@@ -36,7 +36,7 @@ def set_active(stack: Stack, person: str, active: bool) -> None:
     """Disable or enable a person, as an administrator of the directory does."""
     headers = {"Authorization": f"Bearer {stack.env['MOORAGE_IDENTITY__TOKEN']}"}
     base = f"{stack.url(Part.DIRECTORY)}/v2/Users"
-    with httpx.Client(headers=headers, trust_env=False, timeout=10) as directory:
+    with httpx.Client(headers=headers, trust_env=False, verify=TLS, timeout=10) as directory:
         found = directory.get(base, params={"filter": f'userName eq "{person}"'}).json()["Resources"]
         change = {"op": "replace", "path": "active", "value": active}
         body = {"schemas": [PATCH], "Operations": [change]}

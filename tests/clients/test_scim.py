@@ -22,7 +22,7 @@ from clients.errors import (
 from clients.identity.scim import Scim
 from clients.identity.scim_lists import PAGE_SIZE
 from embedded.faults import Fault, FaultKind
-from tests.support.stand_ins import running_stand_ins, set_faults
+from tests.support.stand_ins import TLS, running_stand_ins, set_faults
 
 TOKEN = "a-token-of-the-directory"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -46,7 +46,9 @@ class Directory:
             "emails": [{"value": email} for email in emails],
         }
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        httpx.post(f"{self.url}/v2/Users", json=person, headers=headers, trust_env=False).raise_for_status()
+        httpx.post(
+            f"{self.url}/v2/Users", json=person, headers=headers, trust_env=False, verify=TLS
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["unique names", "duplicate names allowed"])

@@ -16,7 +16,7 @@ from scim2_server.utils import load_default_provider
 from embedded.directory.application import provider
 from embedded.directory.storage import SqliteStorage
 from embedded.standin_options import PEOPLE
-from tests.support.stand_ins import running_stand_ins, start_stand_ins, stop_process
+from tests.support.stand_ins import TLS, running_stand_ins, start_stand_ins, stop_process
 
 TOKEN = "a-token-of-the-directory"
 GROUP = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "moor-a"}
@@ -24,7 +24,9 @@ USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "
 
 
 def client(url: str, token: str = TOKEN) -> httpx.Client:
-    return httpx.Client(base_url=f"{url}/v2", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    return httpx.Client(
+        base_url=f"{url}/v2", headers={"Authorization": f"Bearer {token}"}, trust_env=False, verify=TLS
+    )
 
 
 def names(url: str, kind: str) -> set[str]:
@@ -64,7 +66,7 @@ class TestWhoGetsIn:
     )
     def test_a_caller_without_the_token_is_refused(self, url: str, method: str, path: str, body: Any) -> None:
         wrong = ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer ü"]
-        with httpx.Client(base_url=url, trust_env=False) as http:
+        with httpx.Client(base_url=url, trust_env=False, verify=TLS) as http:
             for headers in [{}, *({b"Authorization": each.encode()} for each in wrong)]:
                 for prefix in ("/v2", ""):
                     answer = http.request(method, f"{prefix}{path}", json=body, headers=headers)
@@ -116,7 +118,7 @@ async def test_ten_creates_of_one_name_at_once_make_one_group_or_ten(
 ) -> None:
     with running_stand_ins(directory=options(database, allow_duplicate_groups=allow)) as [url]:
         async with httpx.AsyncClient(
-            base_url=f"{url}/v2", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
+            base_url=f"{url}/v2", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, verify=TLS
         ) as http:
             answers = await asyncio.gather(*(http.post("/Groups", json=GROUP) for _ in range(10)))
     statuses = sorted(answer.status_code for answer in answers)

@@ -16,7 +16,7 @@ from embedded.cloud_directory_behaviour import EntraBehaviour
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.standin_options import PEOPLE
 from tests.support.cloud_directories import Signer, assertion_form, behave, client, thumbprint
-from tests.support.stand_ins import control, running_stand_ins, set_faults, start_stand_ins, stop_process
+from tests.support.stand_ins import TLS, control, running_stand_ins, set_faults, start_stand_ins, stop_process
 
 TENANT = "7d1b3f9a-0000-4000-8000-moorage"
 APP, SECRET = "app-with-secret", "a-secret-of-an-app"
@@ -359,7 +359,7 @@ class TestUpsert:
     def test_of_ten_at_once_creates_one(self, url: str) -> None:
         async def statuses() -> list[int]:
             headers = {"Authorization": f"Bearer {token_of(url)}", **self.PREFER}
-            async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=TLS) as http:
                 path = "/v1.0/groups(uniqueName='race')"
                 answers = await asyncio.gather(*(http.patch(path, json=wanted("race")) for _ in range(10)))
             return sorted(answer.status_code for answer in answers)

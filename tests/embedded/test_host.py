@@ -20,7 +20,7 @@ from clients.rafay import Cluster, Rafay
 from contracts.supported_charts import NEWEST_TESTED
 from tests.support.deadline import HANG
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
-from tests.support.stand_ins import RafayStandIn
+from tests.support.stand_ins import TLS, RafayStandIn
 
 CHART = Chart(None, "vcluster", NEWEST_TESTED)
 
@@ -82,7 +82,7 @@ async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
 def test_a_caller_without_the_token_is_refused_by_every_route(
     running: RunningHost, method: str, path: str
 ) -> None:
-    with httpx.Client(base_url=running.url, trust_env=False) as http:
+    with httpx.Client(base_url=running.url, trust_env=False, verify=TLS) as http:
         for given in (None, "", "Bearer", "Bearer wrong", f"Bearer {HOST_TOKEN}x", HOST_TOKEN, "Bearer ü"):
             headers: dict[bytes, bytes] = {} if given is None else {b"Authorization": given.encode()}
             answer = http.request(method, path, headers=headers, json={})
@@ -189,7 +189,7 @@ class StatefulSetApi:
 
     def __init__(self, running: RunningHost, namespace: str) -> None:
         headers = {"Authorization": f"Bearer {HOST_TOKEN}"}
-        self._http = httpx.Client(base_url=running.url, headers=headers, trust_env=False)
+        self._http = httpx.Client(base_url=running.url, headers=headers, trust_env=False, verify=TLS)
         self._root = f"/namespaces/{namespace}"
 
     def __enter__(self) -> Self:

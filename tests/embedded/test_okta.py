@@ -20,7 +20,7 @@ from tests.support.cloud_directories import (
     client,
     okta_client,
 )
-from tests.support.stand_ins import control, running_stand_ins, set_faults, start_stand_ins, stop_process
+from tests.support.stand_ins import TLS, control, running_stand_ins, set_faults, start_stand_ins, stop_process
 
 READ_ONLY = "00-token-of-a-read-only-administrator"
 APP, BARE_APP = "0oa-moorage", "0oa-without-rights"
@@ -510,7 +510,7 @@ def test_ten_creates_of_one_name_at_once_make_one_group(url: str) -> None:
 
     async def statuses() -> list[int]:
         headers = {"Authorization": f"SSWS {OKTA_TOKEN}"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=TLS) as http:
             body = {"profile": {"name": "moor-race"}}
             answers = await asyncio.gather(*(http.post("/api/v1/groups", json=body) for _ in range(10)))
         return sorted(answer.status_code for answer in answers)

@@ -22,7 +22,7 @@ from embedded.stack.state_dir import StackFolder, free_port
 from embedded.stack.supervisor import get
 from tests.support.deadline import HANG
 from tests.support.stack import hurried
-from tests.support.stand_ins import CHECKOUT
+from tests.support.stand_ins import CHECKOUT, TLS
 
 #: Longest wait for what should take a second or two.
 MAX_WAIT = HANG
@@ -123,7 +123,7 @@ async def test_whole(stack: Stack) -> None:
     assert (await get(port, "/readyz"))[0] == 200
     assert (await get(port, "/docs"))[0] == 200
     assert (await get(port, "/api/v1/templates"))[0] == 401
-    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=stack.api_url, trust_env=False, verify=TLS) as http:
         bobs = {"Authorization": f"Bearer {stack.token_of('bob@example.com')}"}
         answer = await http.get("/api/v1/templates", headers=bobs)
     assert "small" in {template["name"] for template in answer.json()["templates"]}

@@ -26,7 +26,7 @@ from clients.host.kubeconfig import Kubeconfig
 from contracts.supported_charts import NEWEST_TESTED
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
-from tests.support.stand_ins import control, set_faults
+from tests.support.stand_ins import TLS, control, set_faults
 from tests.support.virtual_access import (
     CSR,
     RBAC,
@@ -59,7 +59,7 @@ def new_vcluster(running: RunningHost, namespace: str = "") -> Kubeconfig:
     """The kubeconfig of a new vCluster."""
     namespace = namespace or f"moor-{uuid4().hex[:10]}"
     headers = {"Authorization": "Bearer a-token-of-the-host"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as http:
+    with httpx.Client(base_url=running.url, headers=headers, trust_env=False, verify=TLS) as http:
         http.post("/namespaces", json={"name": namespace})
         release = f"/namespaces/{namespace}/releases/demo"
         chart = {"name": "vcluster", "version": NEWEST_TESTED}
@@ -294,7 +294,7 @@ class TestCertificate:
             key = new_key()
             pair = (first.certificate_for(key, "alice@example.com"), pem_of(key))
         headers = {"Authorization": "Bearer a-token-of-the-host"}
-        with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as http:
+        with httpx.Client(base_url=running.url, headers=headers, trust_env=False, verify=TLS) as http:
             http.delete(f"/namespaces/{namespace}/releases/demo").raise_for_status()
             with VirtualCaller(first.kubeconfig, authority, tmp_path, pair) as alice:
                 assert status_of(alice.get("/version")) == (401, "Unauthorized")

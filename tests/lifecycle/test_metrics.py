@@ -20,7 +20,7 @@ from tests.support.fault_points import MAKING
 from tests.support.metrics_reference import COMMON_LABELS, documented, lint
 from tests.support.reconcile import sweep
 from tests.support.stack import hurried, unique
-from tests.support.stand_ins import set_faults
+from tests.support.stand_ins import TLS, set_faults
 
 FAILS = ("namespace", 403)
 
@@ -60,7 +60,7 @@ class Served:
 
 
 async def scrape(address: str) -> dict[str, Metric]:
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=TLS, timeout=30) as client:
         answer = await client.get(f"http://{address}/metrics")
     assert answer.status_code == 200
     return {family.name: family for family in text_string_to_metric_families(answer.text)}
