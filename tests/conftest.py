@@ -118,6 +118,17 @@ RUNNING = {"temporal_server", "stack", "plain_stack", "house", "ground"}
 STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server", "a_house", "a_bench", "Bench")
 
 
+#: Folders whose `conftest.py` marks every test in them with the folder's own name.
+MARKED_WHOLE = ("e2e", "chart", "keycloak", "ui")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what `-m` leaves out whole: every process of a run would import it, even a browser."""
+    folder = collection_path.name
+    is_whole = collection_path.parent == _ROOT and folder in MARKED_WHOLE
+    return (is_whole and f"not {folder}" in config.option.markexpr) or None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long ones, each file's tests in their own order; mark those that may run a stack."""
