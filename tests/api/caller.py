@@ -1,9 +1,10 @@
 """Calls the API of a running stack as one of its people, and waits for what comes about there."""
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,10 +12,14 @@ import httpx
 
 from embedded.stack.stack import Part, Stack
 from starter.environments.schemas import EnvironmentView
-from tests.support.deadline import HANG
+from tests.support.deadline import HANG, pauses
+from tests.support.stand_ins import TLS
 
 #: Longest wait for what takes a second or two on an idle machine.
 MAX_WAIT = HANG
+#: Pauses between two looks at an environment, in seconds; the second is the longest where what is waited for
+#: stays once it has come.
+PAUSE, LONGEST_PAUSE = 0.1, 0.4
 
 
 class Caller:
@@ -23,7 +28,7 @@ class Caller:
     def __init__(self, base_url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.AsyncClient(
-            base_url=f"{base_url}/api/v1", headers=headers, timeout=HANG, trust_env=False
+            base_url=f"{base_url}/api/v1", headers=headers, timeout=HANG, trust_env=False, verify=TLS
         )
 
     async def ask(self, name: str, *, key: str | None = None, **fields: Any) -> httpx.Response:
@@ -38,12 +43,19 @@ class Caller:
         assert answer.status_code == 200, answer.text
         return EnvironmentView.model_validate(answer.json())
 
-    async def until(self, name: str, condition: Callable[[EnvironmentView], bool]) -> EnvironmentView:
-        """How it stands once the condition holds."""
+    async def until(
+        self,
+        name: str,
+        condition: Callable[[EnvironmentView], bool],
+        *,
+        looks: Iterator[float] | None = None,
+    ) -> EnvironmentView:
+        """How it stands once the condition holds; `looks` are the pauses between two looks."""
+        looks = looks or itertools.repeat(PAUSE)
         deadline = time.monotonic() + MAX_WAIT
         while not condition(view := await self.show(name)):
             assert time.monotonic() < deadline, view.model_dump_json(indent=2)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(next(looks))
         return view
 
     async def ready(self, name: str, **fields: Any) -> EnvironmentView:
@@ -54,13 +66,13 @@ class Caller:
             assert "has not reported yet" in answer.text, answer.text
             await asyncio.sleep(0.5)
         assert answer.status_code == 202, answer.text
-        return await self.until(name, lambda view: view.phase == "ready")
+        return await self.until(name, lambda view: view.phase == "ready", looks=pauses(PAUSE, LONGEST_PAUSE))
 
     async def gone(self, name: str) -> EnvironmentView:
         """Delete it and wait until nothing is left."""
         answer = await self.http.delete(f"/environments/{name}")
         assert answer.status_code == 202, answer.text
-        return await self.until(name, lambda view: view.ended)
+        return await self.until(name, lambda view: view.ended, looks=pauses(PAUSE, LONGEST_PAUSE))
 
     async def events(self, name: str) -> AsyncIterator[tuple[str, EnvironmentView]]:
         """The events of its stream, until the API ends it."""

@@ -1,19 +1,24 @@
 """Asks the API of a stack for environments, as a developer's program would."""
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import httpx
 import pytest
 
 from embedded.stack.stack import Person, Stack
-from tests.support.deadline import HANG
+from tests.support.deadline import HANG, pauses
 from tests.support.stack import ALICE
 from tests.support.stand_ins import TLS
 
 #: No environment of a stack in a hurry takes a third of it for anything; busy machines take longer.
 MAX_WAIT = HANG
+#: Phases that an environment leaves only when someone asks, or after many seconds.
+_LASTING = ("ready", "asleep", "teardown_incomplete", "gone")
+#: Longest pause between two looks at what becomes one of them, in seconds.
+_LONGEST_PAUSE = 0.4
 
 
 class Asking:
@@ -75,9 +80,18 @@ class Asking:
         return shown
 
     async def until(
-        self, name: str, condition: Callable[[dict[str, Any]], bool], what: str
+        self,
+        name: str,
+        condition: Callable[[dict[str, Any]], bool],
+        what: str,
+        *,
+        looks: Iterator[float] | None = None,
     ) -> dict[str, Any]:
-        """Wait until what is shown of it is as `condition` says; fail if `what` does not happen."""
+        """Wait until what is shown of it is as `condition` says; fail if `what` does not happen.
+
+        `looks` are the pauses between two looks.
+        """
+        looks = looks or itertools.repeat(self._look_every)
         ends = asyncio.get_running_loop().time() + self._max_wait
         while True:
             shown = await self.show(name)
@@ -87,11 +101,12 @@ class Asking:
                 steps = [f"{row['step']}: {row['state']} {row.get('note')}" for row in shown["steps"]]
                 stands = f"{shown['phase']}: {steps}, {shown['unfinished']}"
                 pytest.fail(f"{name}: not {what} in {self._max_wait} s but {stands}")
-            await asyncio.sleep(self._look_every)
+            await asyncio.sleep(next(looks))
 
     async def until_phase(self, name: str, phase: str) -> dict[str, Any]:
         """Wait until it is in `phase`; fail when it is gone instead."""
-        shown = await self.until(name, lambda now: now["phase"] in (phase, "gone"), phase)
+        looks = pauses(self._look_every, max(self._look_every, _LONGEST_PAUSE)) if phase in _LASTING else None
+        shown = await self.until(name, lambda now: now["phase"] in (phase, "gone"), phase, looks=looks)
         assert shown["phase"] == phase, f"{name} is {shown['phase']} and not {phase}: {shown.get('problem')}"
         return shown
 

@@ -1,7 +1,7 @@
 """An end for what a test waits for, which says what it means that it has not come."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +11,18 @@ import pytest
 HANG = 120.0
 #: Longer than any test: for what must not be waited for.
 NEVER = 10 * HANG
+#: Each pause between two looks is so much longer than the last.
+_GROWTH = 1.5
+
+
+def pauses(first: float, longest: float) -> Iterator[float]:
+    """Yield pauses between looks at what stays once it has come, in seconds: each longer than the last.
+
+    A look keeps an API, a Temporal server and a worker busy, which have to make what is waited for.
+    """
+    while True:
+        yield first
+        first = min(first * _GROWTH, longest)
 
 
 @asynccontextmanager

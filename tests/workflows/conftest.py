@@ -19,7 +19,7 @@ from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Size, Template, TimeToLive
 from contracts.temporal.workflow_memo import build_memo
 from contracts.types.naming import OwnerMark, life_id, workflow_id
-from tests.support.deadline import HANG
+from tests.support.deadline import HANG, pauses
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.scripted_activities import Script
@@ -43,6 +43,8 @@ REQUEST_ID = "r-1"
 LIFE = life_id(REQUEST_ID)
 
 _NUMBERS = itertools.count(1)
+#: Longest pause between two looks, in seconds: most ask a workflow, which has to be replayed or to answer.
+LONGEST_PAUSE = 0.15
 
 
 def a_start(
@@ -146,7 +148,8 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = HANG) -> None:
     """Wait until `condition` holds; fail with `what` did not happen."""
+    looks = pauses(0.02, LONGEST_PAUSE)
     ends = asyncio.get_running_loop().time() + seconds
     while not await condition():
         assert asyncio.get_running_loop().time() < ends, f"within {seconds} s it did not happen that {what}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(next(looks))
