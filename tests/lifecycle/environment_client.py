@@ -54,11 +54,19 @@ class Asking:
         return await self._http.request(method, path, **more)
 
     async def request(self, name: str, *, key: str | None = None, **body: Any) -> httpx.Response:
-        """Ask for an environment from the template small, or as `body` says."""
+        """Ask for an environment from the template small, or as `body` says.
+
+        A stack that has just started on a busy machine answers that its hosts have not reported yet.
+        """
         headers = {"Idempotency-Key": key} if key else {}
-        return await self.call(
-            "POST", "/environments", json={"name": name, "template": "small"} | body, headers=headers
-        )
+        wanted = {"name": name, "template": "small"} | body
+        ends = asyncio.get_running_loop().time() + self._max_wait
+        while True:
+            answer = await self.call("POST", "/environments", json=wanted, headers=headers)
+            is_early = answer.status_code == 503 and "has not reported yet" in answer.text
+            if not is_early or asyncio.get_running_loop().time() > ends:
+                return answer
+            await asyncio.sleep(_LONGEST_PAUSE)
 
     async def delete(self, name: str) -> httpx.Response:
         """Ask for its end."""
