@@ -36,6 +36,7 @@ from contracts.expiry_sweep import SWEEP_SCHEDULED
 from contracts.temporal.encryption_metadata import ENCODING as ENCODING
 from contracts.temporal.encryption_metadata import ENCRYPTED as ENCRYPTED
 from contracts.temporal.encryption_metadata import KEY_ID, KEY_ID_LENGTH
+from contracts.types.compression import decompress
 
 KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3). A life has about two
@@ -190,9 +191,9 @@ class Keyring:
             clear = self.ciphers[self.ids.index(key_id)].decrypt(nonce, sealed, _associated(bound))
             place = PayloadContext(bound[NAMESPACE].decode(), bound[WORKFLOW_ID].decode())
             if bound[COMPRESSION] == ZLIB:
-                clear = _decompress(clear)
+                clear = decompress(clear, MAX_CLEAR_BYTES)
             return Payload.FromString(clear), place
-        except (InvalidTag, ValueError, zlib.error):  # ValueError: the data is shorter than a nonce.
+        except (InvalidTag, ValueError):  # ValueError: the data is shorter than a nonce.
             raise ForeignPayload(
                 f'a payload in Temporal was encrypted with the key "{key_id}" and is not as it was then: '
                 "it is damaged, or was tampered with"
@@ -278,15 +279,6 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             lacks_key = b"true" if isinstance(error, KeyMissing) else b""
             return Payload(metadata={ENCODING: REFUSED, KEY_MISSING: lacks_key}, data=str(error).encode())
         return clear
-
-
-def _decompress(data: bytes) -> bytes:
-    """Return the decompressed data; raise ValueError if it is larger than any payload may be."""
-    decompressor = zlib.decompressobj()
-    clear = decompressor.decompress(data, MAX_CLEAR_BYTES)
-    if not decompressor.eof:
-        raise ValueError("too large, or cut")
-    return clear
 
 
 def _associated(bound: dict[str, bytes]) -> bytes:

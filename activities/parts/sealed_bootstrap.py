@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clients.host.kubeconfig import Kubeconfig
+from contracts.types.compression import decompress
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 #: What both uses of the key are bound to, so that it means nothing elsewhere.
 _PURPOSE = b"moorage bootstrap manifest "
 _KEY_BYTES = 32
+#: The public key is no secret, so anyone who reads histories can seal. Kubernetes takes 3 MB a request.
+MAX_MANIFEST_BYTES = 8 * 2**20
 
 
 class NotForThisCluster(ValueError):
@@ -41,10 +44,9 @@ def unseal(sealed: str, kubeconfig: Kubeconfig, life: str) -> str:
     """Return the manifest; raise NotForThisCluster if this kubeconfig does not open it."""
     try:
         content = base64.b64decode(sealed, validate=True)
-        return zlib.decompress(
-            _SUITE.decrypt(content, _private_key(kubeconfig, life), info=_info(life))
-        ).decode()
-    except (InvalidTag, ValueError, zlib.error):
+        packed = _SUITE.decrypt(content, _private_key(kubeconfig, life), info=_info(life))
+        return decompress(packed, MAX_MANIFEST_BYTES).decode()
+    except (InvalidTag, ValueError):
         raise NotForThisCluster("it is not sealed for this vCluster") from None
 
 

@@ -10,9 +10,8 @@ import zlib
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
 
-from pydantic import ValidationError
-
 from contracts.environment import Environment
+from contracts.types.compression import decompress
 from contracts.types.models import Frozen
 from contracts.types.naming import OwnerMark, life_id
 
@@ -64,7 +63,7 @@ class LifeMark(Frozen):
         """Return the life mark that `text` is; None if it is none, or that of another life."""
         try:
             found = cls.model_validate_json(_expand(text or ""))
-        except (ValidationError, ValueError, zlib.error):
+        except ValueError:
             return None
         is_of_life = found.environment.mark == mark and life_id(found.request_id) == mark.life
         return found if is_of_life else None
@@ -77,4 +76,4 @@ def _expand(text: str) -> str:
         packed = base64.b64decode(text.removeprefix(_COMPRESSED), validate=True)
     except binascii.Error as error:
         raise ValueError("it is not base64") from error
-    return zlib.decompressobj().decompress(packed, MAX_EXPANDED).decode()
+    return decompress(packed, MAX_EXPANDED).decode()

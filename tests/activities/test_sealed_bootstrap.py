@@ -2,7 +2,7 @@
 
 import pytest
 
-from activities.parts.sealed_bootstrap import NotForThisCluster, public_key, seal, unseal
+from activities.parts.sealed_bootstrap import MAX_MANIFEST_BYTES, NotForThisCluster, public_key, seal, unseal
 from clients.host.kubeconfig import Kubeconfig
 
 LIFE = "0123456789abcdef0123"
@@ -45,6 +45,13 @@ def test_what_was_not_sealed_is_refused(sealed: str) -> None:
 def test_what_is_no_key_seals_nothing(key: str) -> None:
     with pytest.raises(ValueError):
         seal(MANIFEST, key, LIFE)
+
+
+def test_what_becomes_too_large_is_refused() -> None:
+    bomb = seal("x" * (MAX_MANIFEST_BYTES + 1), public_key(_kubeconfig("one"), LIFE), LIFE)
+    assert len(bomb) < MAX_MANIFEST_BYTES / 100
+    with pytest.raises(NotForThisCluster):
+        unseal(bomb, _kubeconfig("one"), LIFE)
 
 
 def test_two_seals_of_one_manifest_differ() -> None:

@@ -4,8 +4,9 @@ import hashlib
 import secrets
 import zlib
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from contracts.types.compression import decompress
 from contracts.types.models import Frozen
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
@@ -19,6 +20,8 @@ MAX_IDLE_SECONDS = 8 * 3600.0
 #: The number changes with the fields, so that no process reads the cookie of another version.
 _PURPOSE = "session 1"
 _ID_BYTES = 16
+#: What zlib can make of a cookie at best, a thousandfold, is far more than any session is.
+MAX_SESSION_BYTES = 64 * 1024
 
 
 class SessionTooLarge(Exception):
@@ -84,6 +87,6 @@ def open_session(text: str, sealer: Sealer) -> Session:
     """Return the session of a cookie; raise BadSeal if it is not one of this installation and version."""
     content = sealer.open(_PURPOSE, text)
     try:
-        return Session.model_validate_json(zlib.decompress(content))
-    except (zlib.error, ValidationError):
+        return Session.model_validate_json(decompress(content, MAX_SESSION_BYTES))
+    except ValueError:
         raise BadSeal("it is of another version") from None
