@@ -16,9 +16,11 @@ from tests.api.caller import fields_of, problem
 EVIL = ["a\x1b[2Kb", "a\nb", "a\u2028b", "a\u202eb", "a\u2066b", "a\x85b", "\ud800", "\udfff\ud800", "a\0b"]
 
 
-@pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(await an_app(tmp_path), raise_app_exceptions=False)
+@pytest.fixture(scope="module")
+async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """Refused calls leave nothing in the application: all tests share it."""
+    app = await an_app(tmp_path_factory.mktemp("api"))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport,
         base_url="http://api/api/v1",

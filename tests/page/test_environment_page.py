@@ -1,8 +1,7 @@
 """The page of one environment: its state, and what it shows again after a refusal."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -13,7 +12,7 @@ from contracts.environment import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
 from starter.request_errors import FieldProblem, InvalidRequest
-from tests.page.browser import SILENT, browser_of, csrf_of, page_app
+from tests.page.browser import SILENT, browser_of, csrf_of, own_state, page_app
 from tests.page.samples import a_view
 
 BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
@@ -62,9 +61,15 @@ class Services:
         return Done(kind=DoneKind.ACCEPTED, message="Done.", name="demo", environment=self.view)
 
 
+@pytest.fixture(scope="module")
+async def shared_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    return await page_app(tmp_path_factory.mktemp("page"), SILENT)
+
+
 @pytest.fixture
-async def app(tmp_path: Path) -> FastAPI:
-    return await page_app(tmp_path, SILENT)
+def app(shared_app: FastAPI) -> Iterator[FastAPI]:
+    with own_state(shared_app):
+        yield shared_app
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """The list of environments: which are asked for, in which order they are shown, and with which problems."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +13,7 @@ from contracts.environment import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow, FreezeView, Unwell
-from tests.page.browser import SILENT, browser_of, page_app
+from tests.page.browser import SILENT, browser_of, own_state, page_app
 
 BOB = Principal(person="Bob", email="bob@example.com", teams=("blue",))
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -58,9 +57,15 @@ class Services:
         """Nothing runs."""
 
 
+@pytest.fixture(scope="module")
+async def shared_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    return await page_app(tmp_path_factory.mktemp("page"), SILENT)
+
+
 @pytest.fixture
-async def app(tmp_path: Path) -> FastAPI:
-    return await page_app(tmp_path, SILENT)
+def app(shared_app: FastAPI) -> Iterator[FastAPI]:
+    with own_state(shared_app):
+        yield shared_app
 
 
 @pytest.fixture

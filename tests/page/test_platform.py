@@ -5,7 +5,7 @@ import html
 import io
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.datastructures import State
 
 from contracts.capacity.models import (
     Amount,
@@ -40,7 +41,7 @@ from starter.page.temporal_links import TemporalLinks
 from starter.statistics.life_sources import RecordSource
 from starter.statistics.service import Statistics
 from tests.api.application import PLATFORM, bearer
-from tests.page.browser import SIGNED_IN, csrf_of, page_app, signed_in
+from tests.page.browser import SIGNED_IN, csrf_of, own_state, page_app, signed_in
 from tests.starter.test_statistics import record
 from tests.support.sign_in import Clock, Provider, running_provider
 
@@ -185,12 +186,21 @@ def records(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-async def app(tmp_path: Path, provider: Provider, services: Services, records: Path) -> FastAPI:
-    """The application with its page, and stand-ins for what asks Temporal."""
+@pytest.fixture(scope="module")
+async def shared_app(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> FastAPI:
     url = "https://temporal.test/"
-    app = await page_app(tmp_path, provider.url, MOORAGE_TEMPORAL__WEB_URL=url)
-    state = app.state
+    return await page_app(tmp_path_factory.mktemp("page"), provider.url, MOORAGE_TEMPORAL__WEB_URL=url)
+
+
+@pytest.fixture
+def app(shared_app: FastAPI, services: Services, records: Path) -> Iterator[FastAPI]:
+    """The application with its page, and stand-ins for what asks Temporal."""
+    with own_state(shared_app):
+        _stand_in(shared_app.state, services, records)
+        yield shared_app
+
+
+def _stand_in(state: State, services: Services, records: Path) -> None:
     state.reservations, state.list = services, services
     state.freeze, state.sweeps, state.reconcile = Freeze(), Sweeps(), Reconcile()
     state.leavers = SimpleNamespace(last=_last_leavers)
@@ -201,7 +211,6 @@ async def app(tmp_path: Path, provider: Provider, services: Services, records: P
 
     opened: Any = SimpleNamespace(requested_at=requested_at)
     state.statistics = Statistics(RecordSource(records), opened)
-    return app
 
 
 async def _last_leavers() -> LeaversView:
