@@ -10,13 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from clients.host.kubeconfig import Kubeconfig
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.helm import Helm
 from clients.kubernetes.vcluster_options import HostOptions
+from clients.safe_yaml import read_yaml, write_yaml
 from clients.virtual_cluster import VirtualClusterApi
 from tests.e2e.cluster import Cluster
 
@@ -40,7 +39,7 @@ def values_of(cluster: Cluster, release: str) -> dict[str, Any]:
 async def create(cluster: Cluster, name: str, values: dict[str, Any], folder: Path) -> float:
     """Seconds from the call until it is usable; it is removed again."""
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(values))
+    file.write_text(write_yaml(values))
     chart = f"{cluster.chart_repository}/vcluster-{cluster.chart_version}.tgz"
     command = ["vclusterctl", "create", name, "-n", name, "--local-chart-dir", chart]
     command += ["--connect=false", "--add=false", "-f", str(file)]
@@ -68,11 +67,11 @@ async def _answers(cluster: Cluster, host: KubernetesHost, name: str) -> bool:
     exported = await host.kubeconfig(name, name)
     if exported is None:
         return False
-    document = yaml.safe_load(exported.text())
+    document = read_yaml(exported.text())
     service = await asyncio.to_thread(cluster.get, "service", name, "-n", name)
     port = service["spec"]["ports"][0]["nodePort"]
     document["clusters"][0]["cluster"]["server"] = f"https://{cluster.node_address}:{port}"
-    kubeconfig = Kubeconfig(yaml.safe_dump(document), secret_name=f"vc-{name}")
+    kubeconfig = Kubeconfig(write_yaml(document), secret_name=f"vc-{name}")
     async with VirtualClusterApi(kubeconfig, timeout=timedelta(seconds=5)) as virtual:
         while not await virtual.ready():  # noqa: ASYNC110 - a cluster sets no event
             await asyncio.sleep(LOOK_SECONDS)

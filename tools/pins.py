@@ -14,6 +14,7 @@ import httpx
 import yaml
 from packaging.version import InvalidVersion, Version
 
+from clients.safe_yaml import read_yaml
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tools.lock_files import ROOT, locked
 
@@ -124,7 +125,7 @@ def charts() -> Iterator[Pinned]:
         try:
             answer = httpx.get(f"{repository}/index.yaml", timeout=INDEX_SECONDS, follow_redirects=True)
             answer.raise_for_status()
-            entries = yaml.safe_load(answer.text)["entries"]
+            entries = read_yaml(answer.text)["entries"]
             newest = newest_of(version, [str(one["version"]) for one in entries[name]])
         except httpx.HTTPError as error:
             yield Pinned(name, version, problem=f"{repository} cannot be reached: {error}")

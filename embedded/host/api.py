@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, cast
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from clients.safe_yaml import write_yaml
 from embedded.faults import App
 from embedded.host.agents import Agents
 from embedded.host.namespaces import Namespaces
@@ -35,8 +35,6 @@ from embedded.host.statefulsets import StatefulSets
 from embedded.host.virtual.api import PREFIX
 from embedded.host.virtual.authorities import LONGEST_VALIDITY, Authorities
 
-#: The fast one in C if PyYAML has it: each read of a kubeconfig dumps it.
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NAMES = TypeAdapter(list[str])
 
 _IN_NAMESPACE = {
@@ -116,7 +114,7 @@ def kubeconfig(namespace: str, release: str, server: str, authority: str, token:
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "current-context": name,
     }
-    return yaml.dump(document, Dumper=_DUMPER, sort_keys=False)
+    return write_yaml(document)
 
 
 def control_api(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import yaml
+from clients.safe_yaml import write_yaml
 
 NAMESPACE = "rafay-system"
 AGENT = "rafay-agent"
@@ -41,15 +41,10 @@ def _placeholder(key: str) -> str:
     return f"<the {key}>"
 
 
-class _NoAliasDumper(yaml.SafeDumper):
-    def ignore_aliases(self, _: Any) -> bool:
-        return True  # people read every label in its place
-
-
 @cache
 def _template(image: str) -> str:
     # Dumping takes most of the time of a call, and only the Secret differs from cluster to cluster.
-    return yaml.dump_all(_documents(image), Dumper=_NoAliasDumper, sort_keys=False, explicit_start=True)
+    return "".join(f"---\n{write_yaml(document)}" for document in _documents(image))
 
 
 def agent_identity(documents: Iterable[Mapping[str, Any] | None]) -> AgentIdentity | None:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clients.private_files import ensure_private_folder, foreign_entries, open_private, write_private
+from clients.safe_yaml import compose_yaml, text_value_of
 from embedded.asgi_server import listening_socket
 
 #: What a stack creates in its folder: `--fresh` removes these and nothing else.
@@ -180,7 +181,7 @@ class StackFolder:
 
     def _tokens_of_others(self, emails: Container[str]) -> list[Any]:
         try:
-            content = yaml.safe_load((self.path / "tokens.yaml").read_text(encoding="utf-8"))
+            content = text_value_of(compose_yaml((self.path / "tokens.yaml").read_text(encoding="utf-8")))
             return [one for one in content["tokens"] if str(one["email"]).lower() not in emails]
         except FileNotFoundError:
             return []

@@ -1,6 +1,7 @@
 """YAML from outside: read as Kubernetes reads it, fast, and harmless however it is nested."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ WORDS += [
     "+1",
     ".inf",
     "1e400",
+    "0o17777777777777777777777777",
+    "0xFFFFFFFFFFFFFFFFFFFFF",
+    "190:20:30.15",
+    "2001-12-14t21:59:43.10-05:00",
+    "0000-00-00",
+    "True",
     "null",
     "- a",
     "a: b",
@@ -66,6 +73,13 @@ WORDS += [
     "!a",
     "&a",
 ]
+
+
+#: The plain scalars that are no text in YAML 1.2: section 10.3.2, core schema.
+CORE = re.compile(
+    r"null|Null|NULL|~|true|True|TRUE|false|False|FALSE|[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
+    r"|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|"
+)
 
 
 def nested(levels: int) -> str:
@@ -112,6 +126,30 @@ def test_what_is_written_is_read_as_it_was(content: Any) -> None:
 @pytest.mark.parametrize("text", WORDS)
 def test_text_that_kubernetes_would_take_for_more_is_quoted(text: str) -> None:
     assert read_yaml(write_yaml({"a": text, text: "b"})) == {"a": text, text: "b"}
+
+
+@given(
+    st.from_regex(CORE, fullmatch=True) | st.sampled_from(WORDS) | st.text(alphabet="0123456789eE.+-_:oxb")
+)
+def test_text_is_text_for_readers_of_every_version(text: str) -> None:
+    """Ensures that what YAML 1.1 (PyYAML) or YAML 1.2 (its core schema) would take for more is quoted."""
+    for ascii_only in (True, False):
+        written = write_yaml({"a": text}, ascii_only=ascii_only)
+        assert yaml.safe_load(written) == {"a": text}
+        if CORE.fullmatch(text):
+            node = yaml.compose(written)
+            assert isinstance(node, yaml.MappingNode)
+            assert node.value[0][1].style in ("'", '"')
+
+
+def test_what_is_written_for_terminals_has_no_control_character() -> None:
+    """Ensures that a text stays on its line, half a character is no fault, and nothing is an alias."""
+    shared = {"a": "é\u2028\x1b[3J\x7f\x85"}
+    written = write_yaml([shared, shared, "\ud800"], ascii_only=True)
+    assert written.isascii()
+    assert written.replace("\n", "").isprintable()
+    assert "&" not in written
+    assert read_yaml(written) == [shared, shared, "?"]
 
 
 def test_all_documents_are_read() -> None:

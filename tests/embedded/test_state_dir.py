@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clients import private_files
 from embedded.stack import state_dir
 from embedded.stack.state_dir import StackError, StackFolder, free_port
+from tests.clients.test_safe_yaml import bomb, nested
 
 OTHER_USER = 987654
 
@@ -119,3 +121,36 @@ def test_a_port_is_given_to_one_process() -> None:
     os.close(state_dir._claims.pop(first))
     assert state_dir._claim(second)
     assert subprocess.check_output(other, text=True) == f"{first}\n"
+
+
+def test_a_second_person_keeps_the_token(tmp_path: Path) -> None:
+    """Ensures that the next start leaves what was added by hand as it was written."""
+    folder = StackFolder(left(tmp_path))
+    folder.open(fresh=False)
+    digest = "12345678e1" + "0" * 54
+    added = (
+        f"tokens:\n- {{sha256: {digest}, person: 2024-05-01, email: Grace@example.com, teams: [22:30, on]}}\n"
+    )
+    (tmp_path / "tokens.yaml").write_text(added)
+    for _ in range(2):
+        folder.write_tokens([{"email": "ada@example.com"}])
+        kept, own = yaml.safe_load((tmp_path / "tokens.yaml").read_text())["tokens"]
+        assert kept == {
+            "sha256": digest,
+            "person": "2024-05-01",
+            "email": "Grace@example.com",
+            "teams": ["22:30", "on"],
+        }
+        assert own["email"] == "ada@example.com"
+    folder.close()
+
+
+@pytest.mark.parametrize("text", ["- a", "tokens: 1", "tokens: [1]", "a: [", nested(100_000), bomb(14)])
+def test_tokens_that_cannot_be_read_are_not_thrown_away(tmp_path: Path, text: str) -> None:
+    folder = StackFolder(left(tmp_path))
+    folder.open(fresh=False)
+    (tmp_path / "tokens.yaml").write_text(text)
+    with pytest.raises(StackError, match=r"tokens\.yaml cannot be read: mend it"):
+        folder.write_tokens([{"email": "ada@example.com"}])
+    assert (tmp_path / "tokens.yaml").read_text() == text
+    folder.close()

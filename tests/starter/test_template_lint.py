@@ -13,7 +13,8 @@ from clients.host.models import Chart
 from clients.host.protocol import Host
 from contracts.supported_charts import NEWEST_TESTED, OLDEST_TESTED
 from starter.catalogue.lint import check_catalogue, check_on_hosts
-from starter.catalogue.loader import STARTER_TEMPLATES
+from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
+from tests.clients.test_safe_yaml import bomb, nested
 from tests.starter.test_catalogue import GOOD
 from tests.support.processes import Ended, run_module
 
@@ -166,6 +167,38 @@ def test_programs_get_all_of_it_as_one_document(folder: Path) -> None:
         "message": 'there is no such field: did you mean "teams"?',
     }
     assert json.loads(done.err)["exit_code"] == 2
+
+
+def test_scalars_are_those_of_kubernetes(folder: Path) -> None:
+    """Ensures that the command takes a time of day for text, as kubectl does, and not for 1350."""
+    scalars = "{window: 22:30, day: 2024-05-01, none: 0000-00-00, mode: 0o17, sum: =}"
+    (folder / "small.yaml").write_text(f"{GOOD}hosts: {{day: 2024-05-01}}\nvalues: {{a: {scalars}}}\n")
+    hosts = {"MOORAGE_HOSTS__ONE__KIND": "simulated", "MOORAGE_HOSTS__ONE__TOKEN_FILE": str(folder / "none")}
+    done = check(str(folder), **hosts)
+    assert done.code == 0, done.err
+    assert "no host cluster of the settings bears day=2024-05-01" in done.err
+    [template] = load_catalogue(folder).offered_to([])
+    assert template.values == {
+        "a": {"window": "22:30", "day": "2024-05-01", "none": "0000-00-00", "mode": 15, "sum": "="}
+    }
+    (folder / "small.yaml").write_text(GOOD.replace("memory: 4Gi", "memory: 22:30"))
+    done = check(str(folder))
+    assert done.code == 2
+    assert 'size.memory: "22:30" is not a Kubernetes quantity' in done.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (f"values: {nested(100_000)}\n", "is nested in more than 100 levels"),
+        (bomb(14), "holds aliases that add"),
+    ],
+    ids=["depth", "aliases"],
+)
+def test_what_would_hold_the_process_is_a_problem(folder: Path, more: str, words: str) -> None:
+    (folder / "small.yaml").write_text(GOOD + more)
+    done = check(str(folder))
+    assert (done.code, words in done.err) == (2, True), done.err
 
 
 def test_without_a_folder_it_is_the_one_of_the_settings(folder: Path) -> None:

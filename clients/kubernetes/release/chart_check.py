@@ -13,6 +13,7 @@ from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.cluster.account import ENVIRONMENT_ROLE
 from clients.kubernetes.release.chart_permissions import missing_chart_permissions
 from clients.kubernetes.release.helm import Helm
+from clients.safe_yaml import UnsupportedYaml
 
 #: The namespace and release name with which a chart is rendered to find the permissions that it needs;
 #: nothing is created.
@@ -49,6 +50,8 @@ class ChartCheck:
             rendered = await self._helm.render(RENDER_NAME, RENDER_NAME, chart, values)
             try:
                 found = missing_chart_permissions(rendered, held, RENDER_NAME)
+            except UnsupportedYaml as error:
+                raise Rejected(self._api.system, operation, f"the rendered chart {error.problem}") from None
             except yaml.YAMLError:
                 raise Rejected(self._api.system, operation, "the rendered chart is not YAML") from None
             self._missing = {**dict(list(self._missing.items())[-MAX_CACHED_CHECKS:]), key: tuple(found)}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+from clients.safe_yaml import read_all_yaml
 
 Object = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ def _purpose(each: Object) -> str:
 
 def _objects(rendered: Mapping[str, str]) -> Iterator[Object]:
     for text in rendered.values():
-        for document in yaml.safe_load_all(text):
+        for document in read_all_yaml(text):
             if isinstance(document, dict) and document.get("kind") and document.get("metadata"):
                 yield document
 

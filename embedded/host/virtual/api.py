@@ -16,6 +16,7 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from clients.safe_yaml import read_yaml
 from embedded.faults import Receive, Scope, Send
 from embedded.host.releases import Releases
 from embedded.host.schemas import Object
@@ -346,7 +347,7 @@ def _parsed(body: bytes, call: Call) -> dict[str, Any]:
         try:
             document = json.loads(body)  # JSON is YAML, and much faster to parse
         except ValueError:
-            document = yaml.safe_load(body)
+            document = read_yaml(body.decode())
     except (ValueError, yaml.YAMLError):
         document = None
     if not isinstance(document, dict):

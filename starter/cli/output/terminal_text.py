@@ -33,10 +33,10 @@ def print_json_line(content: Any) -> None:
 
 def print_yaml(content: Any) -> None:
     """Print one YAML document on standard output."""
-    import yaml
+    from clients.safe_yaml import write_yaml
 
-    # The output of safe_dump has no line break and no control character except its own.
-    print(yaml.safe_dump(content, sort_keys=False), end="")
+    # The output in ASCII has no line break and no control character except its own.
+    print(write_yaml(content, ascii_only=True), end="")
 
 
 def in_local_time(text: str) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from clients.safe_yaml import write_yaml
 from contracts.credentials import PLUGIN_VERSION
 from contracts.environment import Environment
 from starter.auth.policy import Principal, Verb
@@ -24,24 +23,6 @@ KEPT_SECONDS = 10.0
 #: Lives whose address and authority are kept: a kilobyte or two each.
 MAX_KEPT = 500
 INSTALL_HINT = "This cluster needs the command moorage: install Moorage, or add it to your PATH."
-
-
-class _Quoted(str):
-    """A text that is quoted in YAML: readers disagree whether a life such as 12e34 is a number."""
-
-
-#: That of libyaml, where there is one, takes a tenth of the time.
-_BASE: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-class _Dumper(_BASE):  # type: ignore[valid-type, misc]
-    pass
-
-
-_Dumper.add_representer(
-    _Quoted,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"'),
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +55,7 @@ class KubeconfigReader:
         snapshot = await self._access.find(name, principal, Verb.KUBECONFIG, may_be_recent=True)
         environment = usable_environment(snapshot, may_sleep=True)
         cluster = await self._cluster_of(environment)
-        return yaml.dump(_document(environment, cluster, principal.email), Dumper=_Dumper, sort_keys=False)
+        return write_yaml(_document(environment, cluster, principal.email))
 
     async def read_embedded(self, name: str, principal: Principal, life: str | None) -> str:
         """Return a kubeconfig with a short-lived credential of the principal. Its key is kept nowhere.
@@ -89,7 +70,7 @@ class KubeconfigReader:
         document = _document(environment, await self._cluster_of(environment), principal.email)
         user = {"client-certificate-data": credential.certificate, "client-key-data": key}
         document["users"][0]["user"] = {field: _base64(pem) for field, pem in user.items()}
-        return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
+        return write_yaml(document)
 
     async def _cluster_of(self, environment: Environment) -> Mapping[str, Any]:
         """Return the public part of the vCluster's kubeconfig: its address and authority."""
@@ -109,7 +90,7 @@ def _document(environment: Environment, cluster: Mapping[str, Any], person: str)
     plugin = {
         "apiVersion": PLUGIN_VERSION,
         "command": "moorage",
-        "args": [_Quoted(argument) for argument in arguments],
+        "args": arguments,
         "installHint": INSTALL_HINT,
         "interactiveMode": "Never",
         # With it the plugin sees that the environment sleeps.

@@ -13,9 +13,11 @@ from clients.kubernetes.host import KubernetesHost
 from clients.kubernetes.release.chart_permissions import missing_chart_permissions
 from clients.kubernetes.release.helm import Helm
 from clients.kubernetes.vcluster_options import HostOptions
+from clients.safe_yaml import write_yaml
 from tests.clients.kubernetes.conftest import Server
 from tests.clients.kubernetes.test_api import status
 from tests.clients.kubernetes.test_networks import a_host
+from tests.clients.test_safe_yaml import bomb, nested
 from tests.support.stand_ins import CHECKOUT
 
 ALL = ["create", "delete", "patch", "update", "get", "list", "watch"]
@@ -46,7 +48,7 @@ def shipped() -> list[dict[str, Any]]:
 
 
 def rendered(*objects: dict[str, Any]) -> dict[str, str]:
-    return {f"templates/{number}.yaml": yaml.safe_dump(each) for number, each in enumerate(objects)}
+    return {f"templates/{number}.yaml": write_yaml(each) for number, each in enumerate(objects)}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,55 @@ class Rendering:
 
 def host_with(helm: Rendering, tmp_path: Path, server: tuple[Server, int]) -> KubernetesHost:
     return a_host(tmp_path, server, HostOptions(), cast(Helm, helm))
+
+
+@pytest.mark.parametrize(
+    "scalar",
+    [
+        "0000-00-00",
+        "2023-02-30",
+        "2019-01-01T00:00:00Z",
+        "=",
+        "22:30",
+        "0o17",
+        "1e3",
+        "1_000",
+        "<<",
+        "~",
+    ],
+)
+def test_any_scalar_that_helm_renders_is_read(scalar: str) -> None:
+    """Ensures that a scalar which YAML 1.1 takes for a time, or for nothing at all, hides no object."""
+    text = f"{write_yaml(role('policy', 'poddisruptionbudgets'))}more: {scalar}\n"
+    [missing] = missing_chart_permissions({"a.yaml": f"---\n{text}---\n# no more\n"}, shipped(), "n")
+    assert "poddisruptionbudgets.policy" in missing
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (bomb(14), "the rendered chart holds aliases that add more than 1048576 characters"),
+        (nested(100_000), "the rendered chart is nested in more than 100 levels"),
+        ("a: .inf", "the rendered chart holds a number that JSON does not have"),
+        ("a: [", "the rendered chart is not YAML"),
+    ],
+    ids=["aliases", "depth", "infinite", "no-yaml"],
+)
+async def test_a_chart_that_kubernetes_would_not_read_is_refused(
+    tmp_path: Path, server: tuple[Server, int], text: str, words: str
+) -> None:
+    """Ensures that the chart is named as the cause, before it holds the process or ends it."""
+
+    class Raw(Rendering):
+        async def render(self, namespace: str, *_: Any) -> dict[str, str]:
+            return {"a.yaml": text}
+
+    host = host_with(Raw(), tmp_path, server)
+    server[0].answer = lambda _: web.json_response({"rules": shipped()})
+    with pytest.raises(Rejected) as refused:
+        await host.check_release(Chart(None, "c", "1"), {})
+    assert words in str(refused.value)
+    await host.close()
 
 
 async def test_a_chart_that_needs_more_is_refused_before_anything_is_made(
