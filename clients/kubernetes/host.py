@@ -59,7 +59,7 @@ class KubernetesHost:
         self._chart_repository = options.chart_repository
         self._api = api = KubernetesApi(f"host cluster {name}", credentials, timeout=timeout)
         account = Account(api)
-        self._host_check = HostCheck(api, account, options)
+        self._host_check = HostCheck(api, credentials, account, options)
         self._dry_runs = DryRuns(api)
         self._networks = NetworkReader(api, options)
         self._namespaces = Namespaces(api)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -28,6 +28,7 @@ from clients.kubernetes.auth.kubeconfig import (
     read_context,
 )
 from clients.private_files import read_trusted
+from clients.transport.secure_urls import is_internal_host
 
 #: Folder in which a pod finds the credentials of its service account.
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -90,6 +91,25 @@ class Credentials:
         if self.user.get("username"):
             pair = f"{self.user['username']}:{self.user.get('password', '')}"
             return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return ""
+
+    def exposure(self) -> str:
+        """Return why others could read or take the credentials on their way, in words; "" if they cannot.
+
+        kubectl uses such a kubeconfig without a word, and so do we.
+        """
+        parts = urlsplit(server := str(self.cluster["server"]))
+        if is_internal_host(parts.hostname or ""):
+            return ""
+        if parts.scheme == "http":
+            # A client certificate is not sent without TLS.
+            if self.authorization():
+                return f"its credentials are sent to {server} unencrypted: use https:// in the kubeconfig"
+        elif self.cluster.get("insecure-skip-tls-verify"):
+            return (
+                f"its credentials are sent to whatever answers at {server} (insecure-skip-tls-verify): "
+                "use certificate-authority in the kubeconfig"
+            )
         return ""
 
     def client(self) -> ApiClient:

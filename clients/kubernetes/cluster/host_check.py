@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from clients.errors import Denied, MalformedAnswer, Rejected
 from clients.host.models import NodeCapacity
 from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster import nodes
 from clients.kubernetes.cluster.account import Account
 from clients.kubernetes.cluster.permissions import API_SERVER, CLUSTER_WIDE, DNS, missing_permissions
@@ -20,13 +21,16 @@ _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 class HostCheck:
     """Checks that environments can be created on a host."""
 
-    def __init__(self, api: KubernetesApi, account: Account, options: HostOptions) -> None:
+    def __init__(
+        self, api: KubernetesApi, credentials: CredentialSource, account: Account, options: HostOptions
+    ) -> None:
         self._api = api
+        self._credentials = credentials
         self._account = account
         self._options = options
 
     async def check(self) -> str:
-        """Return a summary of the host: Kubernetes version, nodes and storage class.
+        """Return a summary of the host: Kubernetes version, nodes, storage class, and warnings.
 
         Raises:
             Denied: our account lacks cluster-wide permissions; the message names them.
@@ -45,7 +49,8 @@ class HostCheck:
             detail = f"deploy/rbac.yaml is not applied for the account {account['name']}: it may not"
             raise Denied(self._api.system, "make environments", f"{detail} {', '.join(missing)}")
         ready, volumes = await self._ready_nodes(), await self._storage_class()
-        return f"Kubernetes {version}, {ready}, {volumes}"
+        exposure = (await self._credentials.load()).exposure()
+        return f"Kubernetes {version}, {ready}, {volumes}{f'; warning: {exposure}' if exposure else ''}"
 
     async def missing_permissions(self) -> list[str]:
         """Return the permissions outside of environments' namespaces that our account lacks, in words."""

@@ -321,3 +321,29 @@ async def test_our_own_calls_and_helm_act_as_the_same_account(
     if "as-user-extra" in user:
         assert ("impersonate-extra-some%2fkey%25", "v2") in accounts[0]
         assert [value for name, value in accounts[0] if name == "impersonate-group"] == ["g 1", "g2"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user", "words"),
+    [
+        ({"server": "http://10.0.0.7:8080"}, {"token": SECRET}, "http://10.0.0.7:8080 unencrypted"),
+        ({"server": "HTTP://api.example.com"}, {"username": "u", "password": SECRET}, "unencrypted"),
+        # Nothing is sent, or only to this machine or a neighbour in its network of containers.
+        ({"server": "http://api.example.com"}, {}, ""),
+        ({"server": "http://api.example.com"}, {"client-certificate-data": "YQ=="}, ""),
+        ({"server": "http://127.0.0.1:8001"}, {"token": SECRET}, ""),
+        ({"server": "http://[::1]:8001"}, {"token": SECRET}, ""),
+        ({"server": "http://api:8001"}, {"token": SECRET}, ""),
+        ({"server": "https://api.example.com"}, {"token": SECRET}, ""),
+        (
+            {"server": "https://api.example.com", "insecure-skip-tls-verify": True},
+            {"token": SECRET},
+            "(insecure-skip-tls-verify): use certificate-authority",
+        ),
+    ],
+)
+def test_credentials_that_others_could_read_are_named(cluster: Node, user: Node, words: str) -> None:
+    """Ensures that the warning names the server and the remedy, and never the credential."""
+    found = Credentials(cluster, user).exposure()
+    assert (words in found, bool(found)) == (True, bool(words)), found
+    assert SECRET not in found

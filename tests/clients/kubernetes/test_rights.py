@@ -117,6 +117,29 @@ async def test_new_enough(server: tuple[Server, int], host: KubernetesHost, vers
     assert await host.check() == f"Kubernetes {version}, 1 node ready, no default storage class"
 
 
+async def test_a_host_without_tls_is_warned_about(server: tuple[Server, int], tmp_path: Path) -> None:
+    """Ensures that the host can be used, as kubectl uses it, and that the summary says what is at risk."""
+    cluster = {"server": "http://api.example.com", "proxy-url": f"http://127.0.0.1:{server[1]}"}
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "c", "user": {"token": "planted-token"}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    host = KubernetesHost(
+        "h", CredentialSource(path), cast(Helm, None), HostOptions(), timeout=timedelta(seconds=5)
+    )
+    server[0].answer = answering("v1.36.0")
+    found = await host.check()
+    await host.close()
+    assert found == (
+        "Kubernetes v1.36.0, 1 node ready, no default storage class; warning: its credentials are sent to "
+        "http://api.example.com unencrypted: use https:// in the kubeconfig"
+    )
+
+
 async def test_dry_run_creates_nothing(server: tuple[Server, int], host: KubernetesHost) -> None:
     """Ensures that the namespace is asked for dry, with its labels, and that one that is there is as good."""
     server[0].answer = lambda _: web.json_response({})
