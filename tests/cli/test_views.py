@@ -15,7 +15,7 @@ from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepNa
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.leaver_rules import LeaverLine, LeaverSweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
-from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine
+from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine, SurveyedSystem
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
@@ -37,7 +37,7 @@ MODELS: dict[str, Any] = {
         *(each for module in (schemas, offered, capacity, sign_in) for each in vars(module).values()),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
-        ReconcileView, ReconcileResult, Orphan, SettledLine, DriftedLife, Deviation,
+        ReconcileView, ReconcileResult, SurveyedSystem, Orphan, SettledLine, DriftedLife, Deviation,
         Extension, Parameter, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
@@ -52,6 +52,7 @@ READ_AS: dict[Any, Any] = {
     ("Parameter", "type"): str,
     ("Orphan", "verdict"): str,
     ("SettledLine", "verdict"): str | None,
+    ("SurveyedSystem", "system"): str,
 }
 
 

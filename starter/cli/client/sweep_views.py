@@ -106,6 +106,14 @@ class SettledLine(View, frozen=True, kw_only=True):
     failed: bool = False
 
 
+class SurveyedSystem(View, frozen=True, kw_only=True):
+    """A system that a reconcile sweep asked; `skipped`: sweeps in a row without a usable answer."""
+
+    system: str
+    host: str = ""
+    skipped: int = 0
+
+
 class ReconcileResult(View, frozen=True, kw_only=True):
     """What a reconcile sweep found and did."""
 
@@ -116,6 +124,7 @@ class ReconcileResult(View, frozen=True, kw_only=True):
     drifted: tuple[DriftedLife, ...] = ()
     more: int = 0
     skipped: tuple[str, ...] = ()
+    systems: tuple[SurveyedSystem, ...] = ()
     frozen: str = ""
     due: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
