@@ -18,6 +18,7 @@ from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
+from activities.rollout import Rollout
 from activities.sleep import Sleep
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
@@ -114,6 +115,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         leavers.look,
         leavers.apply,
         WakeAdmission(temporal, clients.admission).admit,
+        Rollout(temporal).upgrade,
         reconcile.survey,
         reconcile.settle,
         capacity.audit,

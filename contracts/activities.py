@@ -28,6 +28,7 @@ from contracts.host_requests import HostAnswer, HostRequest
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.notifications import LifeRecord, Notification
 from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
+from contracts.rollout import UpgradeInput, UpgradeResult
 from contracts.types.models import Frozen
 
 
@@ -348,6 +349,18 @@ class ReconcileActivities(ABC):
         """Adopt or undo each orphan, if another look gives the same verdict.
 
         Repeating it starts nothing twice.
+        """
+
+
+class RolloutActivities(ABC):
+    """The work of a rollout."""
+
+    @activity.defn(name="rollout.upgrade")
+    @abstractmethod
+    async def upgrade(self, input: UpgradeInput) -> UpgradeResult:
+        """Ask one environment for its upgrade, and wait until it has ended or was rolled back.
+
+        Repeating it upgrades nothing twice.
         """
 
 

@@ -206,6 +206,7 @@ QUERY_DUE = "due"
 QUERY_STATUS = "status"
 UPDATE_WARN = "warn"
 UPDATE_EXPIRE = "expire"
+UPDATE_CHANGE_TEMPLATE = "change_template"
 SIGNAL_RENEW = "renew"
 SIGNAL_USED = "used"
 

@@ -6,6 +6,7 @@ from workflows.expiry_sweep import ExpirySweepWorkflow
 from workflows.host_request import HostRequestWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
+from workflows.rollout import RolloutWorkflow
 
 WORKFLOWS = [
     CapacityWorkflow,
@@ -13,6 +14,7 @@ WORKFLOWS = [
     ExpirySweepWorkflow,
     LeaverSweepWorkflow,
     ReconcileWorkflow,
+    RolloutWorkflow,
 ]
 #: Those of a worker beside a host.
 HOST_WORKFLOWS = [HostRequestWorkflow]

@@ -27,6 +27,7 @@ from starter.api.routes import (
     kubeconfig,
     membership,
     reconcile,
+    rollouts,
     sign_in,
     sleep,
     template_change,
@@ -59,6 +60,7 @@ from starter.environments.people_check import PeopleDirectory, RememberedPeople
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.preview import RequestPreview
 from starter.environments.requests.service import EnvironmentService, EnvironmentStarter
+from starter.environments.rollout import Rollouts
 from starter.environments.sleep import EnvironmentSleep
 from starter.environments.teardown.forced_teardown import ForcedTeardown
 from starter.environments.teardown.leftover_search import MarkSearch
@@ -171,6 +173,7 @@ def create_app(
         credentials,
         expiry,
         reconcile,
+        rollouts,
         capacity,
         sign_in,
     )
@@ -246,6 +249,9 @@ def _add_services(
     )
     state.template_changes = TemplateChanges(
         installation, catalogue, access, reader, state.commands, placement, chart_check
+    )
+    state.rollouts = Rollouts(
+        client, catalogue, reader, state.template_changes, settings.lifecycle_timeouts.heartbeat_timeout
     )
     state.placement = placement
     state.reader = reader

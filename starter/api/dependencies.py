@@ -30,6 +30,7 @@ from starter.environments.membership import EnvironmentMembership
 from starter.environments.reader import EnvironmentReader
 from starter.environments.requests.preview import RequestPreview
 from starter.environments.requests.service import EnvironmentService
+from starter.environments.rollout import Rollouts
 from starter.environments.sleep import EnvironmentSleep
 from starter.environments.teardown.forced_teardown import ForcedTeardown
 from starter.environments.template_change import TemplateChanges
@@ -100,6 +101,7 @@ ReconcileDep = Annotated[ReconcileSweeps, Depends(_from_state("reconcile"))]
 ReaderDep = Annotated[EnvironmentReader, Depends(_from_state("reader"))]
 RequestsCheckDep = Annotated[RequestsCheck, Depends(_from_state("requests_check"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
+RolloutsDep = Annotated[Rollouts, Depends(_from_state("rollouts"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
 SleepDep = Annotated[EnvironmentSleep, Depends(_from_state("sleep"))]
 StatisticsDep = Annotated[Statistics, Depends(_from_state("statistics"))]

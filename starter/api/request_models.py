@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from contracts.credentials import PEOPLE_GROUP
 from contracts.reconcile.models import MAX_ORPHANS
+from contracts.rollout import DEFAULT_STOP_AFTER, DEFAULT_WAVE, MAX_ENVIRONMENTS, MAX_WAVE
 from contracts.sleep_rules import SleepPolicy
 from contracts.types.models import Duration, Printable
 from contracts.types.naming import LIFE_PATTERN
@@ -184,6 +185,23 @@ class ReconcileRequest(BaseModel):
     confirmed: list[Annotated[str, StringConstraints(pattern=LIFE_PATTERN)]] = Field(
         default=[], max_length=MAX_ORPHANS, description="their lives, as the last sweep has named them"
     )
+
+
+class RolloutRequest(BaseModel):
+    """The upgrade of all environments of a template. The first wave is one environment."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"template": "small", "wave": 5, "stop_after": 1}]}
+    )
+
+    template: Printable = Field(max_length=80, description="one of GET /templates")
+    wave: int = Field(
+        default=DEFAULT_WAVE, ge=1, le=MAX_WAVE, description="environments of each further wave"
+    )
+    stop_after: int = Field(
+        default=DEFAULT_STOP_AFTER, ge=1, le=MAX_ENVIRONMENTS, description="failures that stop it"
+    )
+    dry_run: bool = Field(default=False, description="say what would be upgraded and why, and do nothing")
 
 
 class LeaversRequest(BaseModel):

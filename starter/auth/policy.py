@@ -51,6 +51,7 @@ class GlobalVerb(StrEnum):
 
     LEAVERS = "leavers"
     RECONCILE = "reconcile"
+    ROLLOUT = "upgrade --all"
     FREEZE = "freeze"
     THAW = "thaw"
     SWEEP = "sweep"

@@ -95,12 +95,7 @@ class TemplateChanges:
         if (before.template, before.spec) == (after.template, after.spec):
             message = f"{name} has {what} already, which is the newest."
             return self._done(DoneKind.NOTHING_TO_DO, message, snapshot)
-        if problems := list(in_place_problems(before, after)):
-            message = (
-                f"{name} cannot be changed to {what} in place: {'; '.join(problems)}. "
-                f"Request another environment of it."
-            )
-            raise Refused(Refusal(reason=RefusalReason.NOT_IN_PLACE, message=message))
+        _ensure_in_place(before, after)
         too_late = term_problem(
             before.template, after.template, snapshot.status.expires_at, datetime.now(UTC)
         )
@@ -119,6 +114,20 @@ class TemplateChanges:
             )
             return done.model_copy(update={"values": values})
         return await self._send(verb, snapshot, after, request, principal, key)
+
+    async def plan_upgrade(
+        self, before: Environment, principal: Principal
+    ) -> tuple[Environment, ReservationRequest]:
+        """Return the environment with the newer version of its template, and what it would hold.
+
+        Raises:
+            InvalidRequest: It cannot have that version, or the chart rejects its values.
+            Refused: It cannot be changed in place.
+        """
+        after = self._planned(before, RequestedChange(), principal)
+        _ensure_in_place(before, after)
+        await self._chart_check.values(after)
+        return after, self._placement.reservation_of(after)
 
     async def _send(
         self,
@@ -186,6 +195,15 @@ class TemplateChanges:
         return Done(
             kind=kind, message=message, name=snapshot.name, life=snapshot.life, environment=snapshot.view
         )
+
+
+def _ensure_in_place(before: Environment, after: Environment) -> None:
+    if problems := list(in_place_problems(before, after)):
+        message = (
+            f"{before.name} cannot be changed to {describe_template(after.template)} in place: "
+            f"{'; '.join(problems)}. Request another environment of it."
+        )
+        raise Refused(Refusal(reason=RefusalReason.NOT_IN_PLACE, message=message))
 
 
 def _invalid(name: str, message: str) -> InvalidRequest:

@@ -157,6 +157,93 @@ async def test_a_change_that_does_not_become_ready(harbour: Stack, bob: Caller, 
     await bob.gone(name)
 
 
+async def _catalogue_has(caller: Caller, template: str, version: int) -> None:
+    async with asyncio.timeout(MAX_WAIT):
+        while (await caller.http.get(f"/templates/{template}")).json().get("version") != version:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+async def test_a_rollout_stops_at_the_first_failure_and_goes_on_when_asked_again(
+    harbour: Stack, bob: Caller, folder: Path, tmp_path: Path
+) -> None:
+    """Ensures that the second is rolled back and the third untouched, and that only the platform team may."""
+    (folder / "fleet.yaml").write_text(GOOD)
+    await _catalogue_has(bob, "fleet", 1)
+    first, second, third, sleeper = (unique(start) for start in ("aa", "bb", "cc", "dd"))
+    for name in (first, second, third, sleeper):
+        await bob.ready(name, template="fleet")
+    await bob.http.post(f"/environments/{sleeper}/sleep")
+    await bob.until(sleeper, lambda view: view.phase == "asleep")
+    values = "values: {sync: {toHost: {ingresses: {enabled: true}}}}\n"
+    (folder / "fleet.yaml").write_text(GOOD.replace("version: 1", "version: 2", 1) + values)
+    await _catalogue_has(bob, "fleet", 2)
+    body = {"template": "fleet"}
+    for method, path, json_body in (
+        ("POST", "/rollouts", body), ("GET", "/rollouts/fleet", None), ("POST", "/rollouts/fleet/stop", None),
+    ):  # fmt: skip
+        assert "platform" in problem(await bob.http.request(method, path, json=json_body), 403)["detail"]
+    ops = cli_of(harbour, tmp_path, ALICE.email)
+    all_of_it = ("upgrade", "--template", "fleet", "--all")
+    dry = await ops(*all_of_it, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert [line.split(":")[0].split() for line in dry.out.splitlines()[:-1]] == [
+        [first, "would", "be", "upgraded"], [second, "would", "be", "upgraded"],
+        [third, "would", "be", "upgraded"], [sleeper, "not", "upgraded"],
+    ]  # fmt: skip
+    assert "3 would be upgraded to fleet version 2, 1 not. Nothing was changed." in dry.out
+    trouble = {"namespace": f"*{second}", "waiting_for": "its image", "failed": "no such image (simulated)"}
+    control(harbour.url(Part.HOST), "PUT", "/-/trouble", trouble)
+    running = asyncio.create_task(ops(*all_of_it, "--wave", "1", "--output", "json"))
+    await bob.until(second, lambda view: view.change is not None and view.change.going_back)
+    async with calling(harbour, ALICE.email) as alice:
+        joined = await alice.http.post("/rollouts", json=body)
+        assert (joined.status_code, joined.json()["joined"]) == (202, True), joined.text
+        assert f"by {ALICE.email} is running already" in joined.json()["message"]
+        assert set(fields_of(problem(await alice.http.post("/rollouts", json=body | {"wave": 99}), 422)))
+        unknown = await alice.http.post("/rollouts", json={"template": "flee"})
+        assert set(fields_of(problem(unknown, 422))) == {"template"}
+    control(harbour.url(Part.HOST), "DELETE", "/-/trouble")
+    done = await running
+    assert done.code == 1, done.err
+    assert "1 environments were not reached: 1 could not be upgraded" in done.err
+    result = json.loads(done.out)["result"]
+    assert {line["name"]: line["outcome"] for line in result["lines"]} == {
+        first: "upgraded", second: "rolled back", third: "waiting", sleeper: "skipped"
+    }  # fmt: skip
+    assert "no such image" in result["lines"][1]["reason"]
+    view = await bob.show(third)
+    assert (view.template_version, [e for e in view.audit_log if "change" in e.action]) == (1, [])
+    [asked] = [e for e in (await bob.show(first)).audit_log if e.action.startswith("asked to change")]
+    assert asked.actor == ALICE.email
+    again = await ops(*all_of_it)
+    assert again.code == 0, again.err
+    assert f"{third}: upgraded" in again.err
+    for name in (first, second, third):
+        view = await bob.show(name)
+        assert (view.template_version, view.phase) == (2, "ready")
+        assert_one_of_each(Systems(harbour).holds(name))
+    nothing = await ops(*all_of_it, "--stop")
+    assert "no upgrade of all environments of fleet is running" in nothing.err.lower()
+    for name in (first, second, third, sleeper):
+        await bob.gone(name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("--all",), ("demo", "--all", "--template", "small"), ("demo", "--template", "small"),
+        ("demo", "--stop"), ("--all", "--template", "small", "--stop", "--dry-run"),
+        ("--all", "--template", "small", "--set", "a=b"), ("--all", "--template", "small", "--wave", "0"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+async def test_options_of_upgrade_that_do_not_belong_together(
+    harbour: Stack, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    refused = await cli_of(harbour, tmp_path, ALICE.email)("upgrade", *arguments)
+    assert refused.code == 2, refused.err
+
+
 async def test_who_may_change_it(harbour: Stack, bob: Caller) -> None:
     """Ensures that a team mate and the platform team may, and a stranger does not know of it."""
     name = unique("whose")

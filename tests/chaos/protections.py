@@ -63,6 +63,16 @@ PROTECTIONS = (
         "tests/workflows/test_template_change.py", "in_the_middle",
     ),
     Protection(
+        "2", "a rollout begins no wave after its failures", "workflows/rollout.py",
+        "            if left and failures >= rollout.stop_after:\n", "            if False:\n",
+        "tests/workflows/test_rollout.py", "so_many_failures",
+    ),
+    Protection(
+        "1", "a repeated upgrade asks with the same id", "activities/rollout.py",
+        'f"{input.item.life}/rollout/{_run_id()}"', 'f"{time.monotonic()}"',
+        "tests/workflows/test_rollout.py", "asked_again",
+    ),
+    Protection(
         "3", "a wake waits for the end of a pause", "workflows/sleep.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL",

@@ -1,6 +1,8 @@
 """Ensures that a change of the template ends whole: with the new template or the old one, and one of each."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.starter.test_catalogue import GOOD
+from tests.support.deadline import HANG
 from tests.support.fault_points import (
     AMBIGUITIES,
     REPLACING,
@@ -144,3 +147,74 @@ async def test_answers_lost_in_every_call_of_a_change(catalogued: Stack, asking:
     strike(catalogued, AMBIGUITIES[what], REPLACING)
     await resize(asking, name)
     await whole(asking, catalogued, name, "medium")
+
+
+async def _fleet(asking: Asking, stack: Stack, size: int) -> list[str]:
+    """Return environments of a template of their own, of which a newer version exists."""
+    file = Path(stack.env["MOORAGE_TEMPLATES"]) / f"{unique('fleet')}.yaml"
+    for version, more in ((1, ""), (2, "values: {sync: {toHost: {ingresses: {enabled: true}}}}\n")):
+        file.write_text(GOOD.replace("version: 1", f"version: {version}", 1) + more)
+        async with asyncio.timeout(HANG):
+            while True:
+                offered = (await asking.call("GET", f"/templates/{file.stem}")).json()
+                if offered.get("version") == version:
+                    break
+                await asyncio.sleep(0.2)
+        if version == 1:
+            names = [unique(f"fleet-{number}") for number in range(size)]
+            for name in names:
+                await asking.request(name, template=file.stem)
+            for name in names:
+                await asking.until_phase(name, "ready")
+    return [file.stem, *names]
+
+
+async def _rolled_out(asking: Asking, template: str) -> dict[str, Any]:
+    async with asyncio.timeout(HANG):
+        while True:
+            answer = await asking.call("GET", f"/rollouts/{template}")
+            if answer.status_code == 200 and answer.json()["result"]:
+                result: dict[str, Any] = answer.json()["result"]
+                return result
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.guarantee("1. Killed anywhere")
+async def test_the_worker_is_killed_in_a_wave_of_a_rollout(catalogued: Stack, asking: Asking) -> None:
+    """Ensures that the rollout goes on, and that each environment is asked once."""
+    template, *names = await _fleet(asking, catalogued, 3)
+    part, operation = REPLACING["vcluster"]
+    delay = Fault(kind=FaultKind.DELAY_AFTER, seconds=1.5, times=2, operation=operation)
+    set_faults(catalogued.url(part), delay)
+    before = calls(catalogued, part, operation)
+    answer = await asking.call("POST", "/rollouts", json={"template": template})
+    assert answer.status_code == 202, answer.text
+    # The first call is that of the first wave, and the next one that of a wave of two.
+    await called(catalogued, part, operation, before + 1)
+    await catalogued.kill(Part.WORKER)
+    no_faults(catalogued)
+    await catalogued.start(Part.WORKER)
+    result = await _rolled_out(asking, template)
+    assert [line["outcome"] for line in result["lines"]] == ["upgraded"] * 3, result
+    for name in names:
+        shown = await asking.until(name, is_over, "the change is over")
+        assert shown["template_version"] == 2
+        asked = [entry for entry in shown["audit_log"] if entry["action"].startswith("asked to change")]
+        assert len(asked) == 1
+        await whole(asking, catalogued, name, template)
+
+
+@pytest.mark.guarantee("2. Fails anywhere")
+async def test_a_call_of_a_rollout_fails_for_good(catalogued: Stack, asking: Asking) -> None:
+    """Ensures that the environment goes back, and that no other is touched."""
+    template, first, *others = await _fleet(asking, catalogued, 3)
+    part, operation = REPLACING["vcluster"]
+    set_faults(catalogued.url(part), Fault(operation=operation, kind=FaultKind.STATUS, status=422, times=1))
+    answer = await asking.call("POST", "/rollouts", json={"template": template})
+    assert answer.status_code == 202, answer.text
+    result = await _rolled_out(asking, template)
+    assert [line["outcome"] for line in result["lines"]] == ["rolled back", "waiting", "waiting"], result
+    assert result["stopped"] == "1 could not be upgraded"
+    for name in (first, *others):
+        assert (await asking.show(name))["template_version"] == 1
+        await whole(asking, catalogued, name, template)

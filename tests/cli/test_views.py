@@ -16,12 +16,14 @@ from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepR
 from contracts.leaver_rules import LeaverLine, LeaverSweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine, SurveyedSystem
+from contracts.rollout import RolloutLine, RolloutStatus
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
 from starter.catalogue import schemas as offered
 from starter.cli.client import views
 from starter.environments import schemas
+from starter.environments.rollout import RolloutView
 from starter.expiry.leavers import LeaversView
 from starter.expiry.reconcile import ReconcileView
 from starter.expiry.sweeps import SweepView
@@ -38,6 +40,7 @@ MODELS: dict[str, Any] = {
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
         ReconcileView, ReconcileResult, SurveyedSystem, Orphan, SettledLine, DriftedLife, Deviation,
+        RolloutView, RolloutStatus, RolloutLine,
         Extension, Parameter, Size, TimeToLive, AuditLogEntry,
     )
     if inspect.isclass(model) and issubclass(model, BaseModel)
@@ -51,6 +54,7 @@ READ_AS: dict[Any, Any] = {
     ("CallerView", "role"): str,
     ("Parameter", "type"): str,
     ("Orphan", "verdict"): str,
+    ("RolloutLine", "outcome"): str,
     ("SettledLine", "verdict"): str | None,
     ("SurveyedSystem", "system"): str,
 }

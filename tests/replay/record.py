@@ -16,6 +16,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from contracts.capacity.models import (
@@ -62,7 +63,9 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
+from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
 from contracts.sleep_rules import SleepPolicy
+from tests.contracts.test_rollout import a_rollout
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import serving_system, working
@@ -85,6 +88,7 @@ from workflows.host_request import HostRequestWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
 from workflows.registry import HOST_WORKFLOWS
+from workflows.rollout import RolloutWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -493,6 +497,24 @@ def _reconcile(*, orphans: int, dry_run: bool = False, confirmed: int = 0) -> Li
     return path
 
 
+async def _rolled_out(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+    """A rollout that stops after its second wave, in which one goes back and one activity fails."""
+
+    @activity.defn(name="rollout.upgrade")
+    async def upgrade(input: UpgradeInput) -> UpgradeResult:
+        if input.item.name == "env-2":
+            raise ApplicationError("no words", non_retryable=True)
+        is_back = input.item.name == "env-1"
+        return UpgradeResult(outcome=RolloutOutcome.ROLLED_BACK if is_back else RolloutOutcome.UPGRADED)
+
+    queue = f"{bench.task_queue}-rollout"
+    async with working(bench.client, queue, [upgrade]):
+        rollout = a_rollout(5).model_copy(update={"wave": 2})
+        handle = await bench.client.start_workflow(RolloutWorkflow.run, rollout, id=name, task_queue=queue)
+        await handle.result()
+    return handle
+
+
 async def _access_fails(bench: Bench, name: str) -> Life:
     life = await bench.begin(a_start(name))
     await _ready(life)
@@ -817,6 +839,7 @@ PATHS: dict[str, LifePath] = {
     "reconcile-dry-run": _reconcile(orphans=2, dry_run=True),
     "reconcile-braked": _reconcile(orphans=9),
     "reconcile-confirmed": _reconcile(orphans=9, confirmed=3),
+    "rolled-out": _rolled_out,
     "warned-and-expired": _warned_and_expired,
     "unknown-person": _ends_without_steps(unknown=True),
     "cancelled-before-the-first-step": _ends_without_steps(unknown=False),

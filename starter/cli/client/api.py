@@ -26,7 +26,7 @@ from starter.cli.client.response_errors import (
     redirect_failure,
 )
 from starter.cli.client.single_call import ACCEPT, RawAnswer
-from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
+from starter.cli.client.sweep_views import LeaversView, ReconcileView, RolloutView, SweepView
 from starter.cli.client.template_views import TemplateList, TemplateView
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (
@@ -83,6 +83,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     (".*", "sweeps(/.*)?", SweepView),
     (".*", "leavers(/.*)?", LeaversView),
     (".*", "reconcile(/.*)?", ReconcileView),
+    (".*", "rollouts(/.*)?", RolloutView),
     ("GET", "capacity", CapacityView),
     ("GET", "sign-in", SignInOptions),
     ("GET", "whoami", CallerView),

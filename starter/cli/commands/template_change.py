@@ -9,7 +9,7 @@ import click
 from starter.cli.client.paths import environment_path
 from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
-from starter.cli.completion import complete_template
+from starter.cli.completion import complete_environment, complete_template
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import Done, follow_until, is_over
 from starter.cli.options import (
@@ -23,6 +23,7 @@ from starter.cli.options import (
 )
 from starter.cli.output.formatting import print_note
 from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.rollout import roll_out
 
 
 @click.command(
@@ -58,21 +59,71 @@ def resize(
     _change(ctx, name, "resize", body, dry_run=dry_run, no_wait=no_wait, output=output)
 
 
-@click.command(epilog=examples("moorage upgrade demo", "moorage upgrade demo --set replicas=3"))
-@environment_argument
+@click.command(
+    epilog=examples(
+        "moorage upgrade demo",
+        "moorage upgrade demo --set replicas=3",
+        "moorage upgrade --template small --all --dry-run",
+        "moorage upgrade --template small --all --wave 5 --stop-after 1",
+        "moorage upgrade --template small --all --stop",
+    )
+)
+@click.argument("name", required=False, shell_complete=complete_environment)
 @set_option
+@click.option(
+    "--template", shell_complete=complete_template, help="With --all: the template of the environments."
+)
+@click.option("--all", "is_all", is_flag=True, help="Upgrade all environments of --template (platform team).")
+@click.option(
+    "--wave",
+    type=click.IntRange(1),
+    help="With --all: environments of each wave after the first, which has one. Default: 5, at most 10.",
+)
+@click.option(
+    "--stop-after",
+    type=click.IntRange(1),
+    help="With --all: failures after which no further wave begins. Default: 1.",
+)
+@click.option("--stop", is_flag=True, help="With --all: begin no further wave.")
 @dry_run_option
 @no_wait_option
 @output_option()
 @click.pass_context
 def upgrade(
-    ctx: click.Context, name: str, settings: tuple[str, ...], dry_run: bool, no_wait: bool, output: Output
+    ctx: click.Context,
+    name: str | None,
+    settings: tuple[str, ...],
+    template: str | None,
+    is_all: bool,
+    wave: int | None,
+    stop_after: int | None,
+    stop: bool,
+    dry_run: bool,
+    no_wait: bool,
+    output: Output,
 ) -> None:
     """Change an environment to the newer version of its template, and keep what is in it.
 
     The version of the chart, that of Kubernetes, and the policies become those of the catalogue. As `moorage
     resize`, it goes back if it does not become ready in its time.
+
+    With --all, the platform team upgrades all environments of a template that are ready: first one, then
+    waves. It stops at failures. While one runs, the same command follows it, and --stop stops it.
     """
+    if is_all:
+        if name or settings or not template:
+            raise click.UsageError("--all needs --template, and takes neither a name nor --set.")
+        if stop and (dry_run or wave or stop_after):
+            raise click.UsageError("--stop takes neither --dry-run, --wave nor --stop-after.")
+        options = {"template": template, "wave": wave, "stop_after": stop_after, "dry_run": dry_run}
+        given = {key: value for key, value in options.items() if value is not None}
+        with api_session(ctx, output) as api:
+            roll_out(api, template, None if stop else given, output, no_wait=no_wait)
+        return
+    if template or wave or stop_after or stop:
+        raise click.UsageError("--template, --wave, --stop-after and --stop are for --all.")
+    if not name:
+        raise click.UsageError("Give the name of an environment, or --template TEMPLATE --all.")
     body = {"parameters": parse_settings(settings)}
     _change(ctx, name, "upgrade", body, dry_run=dry_run, no_wait=no_wait, output=output)
 

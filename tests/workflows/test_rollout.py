@@ -1,0 +1,371 @@
+"""Rollouts: waves, the stop at failures and by a person, and what becomes of each environment meanwhile."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from activities import rollout as rollout_activity
+from activities.interceptor import ActivityInterceptor
+from activities.rollout import Rollout
+from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment_workflow import (
+    UPDATE_CHANGE_TEMPLATE,
+    ActorInput,
+    EnvironmentStart,
+    SleepChangeInput,
+    TransferInput,
+)
+from contracts.rollout import (
+    ROLLOUT_WORKFLOW,
+    RolloutInput,
+    RolloutItem,
+    RolloutOutcome,
+    RolloutStatus,
+    StopInput,
+    UpgradeInput,
+    UpgradeResult,
+)
+from contracts.template import Template
+from tests.activities.activity_runs import Running
+from tests.contracts.test_rollout import SMALL, a_rollout
+from tests.support.seeding import ready_status, seed
+from tests.support.workers import working
+from tests.workflows.conftest import LIFE, Bench, a_start, until
+from tests.workflows.scripted_activities import Script, fails_for_good, waits
+from tests.workflows.sweeping import SWEPT
+from workflows.environment import EnvironmentWorkflow
+from workflows.rollout import RolloutWorkflow
+
+Handle = WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]
+OPS, BOB = "ops@example.com", "bob@example.com"
+NEWER = SMALL.model_copy(update={"version": 2})
+GOOD, BAD = UpgradeResult(outcome=RolloutOutcome.UPGRADED), UpgradeResult(outcome=RolloutOutcome.ROLLED_BACK)
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Hands:
+    """Upgrades in place of the real ones, which wait until `goes_on` is set."""
+
+    results: dict[str, UpgradeResult] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def activity(self) -> Callable[..., Any]:
+        @activity.defn(name="rollout.upgrade")
+        async def upgrade(input: UpgradeInput) -> UpgradeResult:
+            self.asked.append(input.item.name)
+            while not self.goes_on.is_set():
+                activity.heartbeat()
+                await asyncio.sleep(0.05)
+            if input.item.name == "env-broken":
+                raise ApplicationError("no words", non_retryable=True)
+            return self.results.get(input.item.name, GOOD)
+
+        return upgrade
+
+
+@asynccontextmanager
+async def rolling(
+    client: Client, hands: Hands, rollout: RolloutInput
+) -> AsyncIterator[WorkflowHandle[RolloutWorkflow, RolloutStatus]]:
+    """A rollout whose upgrades wait until `goes_on` is set."""
+    queue = f"rollout-{os.getpid()}-{next(_numbers)}"
+    async with working(client, queue, [hands.activity]):
+        yield await client.start_workflow(RolloutWorkflow.run, rollout, id=queue, task_queue=queue)
+
+
+async def waves(handle: WorkflowHandle[Any, Any]) -> list[int]:
+    """How many upgrades each workflow task began."""
+    counts: dict[int, int] = {}
+    async for event in handle.fetch_history_events():
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            task = event.activity_task_scheduled_event_attributes.workflow_task_completed_event_id
+            counts[task] = counts.get(task, 0) + 1
+    return list(counts.values())
+
+
+def outcomes(status: RolloutStatus) -> list[str]:
+    return [line.outcome for line in status.lines]
+
+
+def test_the_names_are_those_of_the_workflows() -> None:
+    assert workflow._Definition.must_from_class(RolloutWorkflow).name == ROLLOUT_WORKFLOW
+    update: Any = EnvironmentWorkflow.change_template
+    assert update._defn.name == UPDATE_CHANGE_TEMPLATE
+
+
+async def test_the_first_wave_is_one_and_the_others_as_large_as_asked(bench: Bench) -> None:
+    hands = Hands()
+    hands.goes_on.set()
+    async with rolling(bench.client, hands, a_rollout(6).model_copy(update={"wave": 3})) as handle:
+        status = await handle.result()
+        assert await waves(handle) == [1, 3, 2]
+    assert hands.asked[0] == "env-0"
+    assert set(outcomes(status)) == {"upgraded"}
+    assert (status.over, status.stopped, status.version, status.actor) == (True, "", 1, OPS)
+
+
+@pytest.mark.parametrize(("stop_after", "reached"), [(1, 3), (2, 5), (9, 6)])
+async def test_it_stops_after_the_wave_with_so_many_failures(
+    bench: Bench, stop_after: int, reached: int
+) -> None:
+    hands = Hands(results={"env-2": BAD, "env-3": BAD})
+    hands.goes_on.set()
+    rollout = a_rollout(6).model_copy(update={"wave": 2, "stop_after": stop_after})
+    async with rolling(bench.client, hands, rollout) as handle:
+        status = await handle.result()
+    assert len(hands.asked) == reached
+    assert outcomes(status).count("waiting") == 6 - reached
+    assert bool(status.stopped) is (reached < 6)
+
+
+async def test_an_activity_that_fails_is_a_failure_with_its_words(bench: Bench) -> None:
+    hands = Hands()
+    hands.goes_on.set()
+    rollout = a_rollout(2)
+    broken = rollout.items[0].model_copy(update={"name": "env-broken"})
+    rollout = rollout.model_copy(update={"items": (broken, rollout.items[1])})
+    async with rolling(bench.client, hands, rollout) as handle:
+        status = await handle.result()
+    assert outcomes(status) == ["failed", "waiting"]
+    assert status.lines[0].reason == "no words"
+
+
+async def test_a_person_stops_it_and_the_present_wave_ends(bench: Bench) -> None:
+    hands = Hands()
+    async with rolling(bench.client, hands, a_rollout(3)) as handle:
+
+        async def is_upgrading() -> bool:
+            return "upgrading" in outcomes(await handle.query(RolloutWorkflow.status))
+
+        await until(is_upgrading, "the first wave began")
+        for actor in (BOB, OPS):
+            await handle.signal(RolloutWorkflow.stop, StopInput(actor=actor))
+        now = await handle.query(RolloutWorkflow.status)
+        assert (now.over, now.stopped) == (False, f"{BOB} has stopped it")
+        hands.goes_on.set()
+        status = await handle.result()
+    assert outcomes(status) == ["upgraded", "waiting", "waiting"]
+    assert status.sentence.endswith(f"Stopped: {BOB} has stopped it.")
+
+
+async def test_a_stop_in_the_last_wave_leaves_nothing_undone(bench: Bench) -> None:
+    hands = Hands()
+    async with rolling(bench.client, hands, a_rollout(1)) as handle:
+        await handle.signal(RolloutWorkflow.stop, StopInput(actor=BOB))
+
+        async def is_upgrading() -> bool:
+            return bool(hands.asked)
+
+        if outcomes(await handle.query(RolloutWorkflow.status)) == ["upgrading"]:
+            await until(is_upgrading, "the upgrade began")
+            hands.goes_on.set()
+            assert (await handle.result()).stopped == ""
+        else:  # The stop came before the first wave.
+            assert outcomes(await handle.result()) == ["waiting"]
+
+
+async def test_a_cancellation_in_temporal_begins_no_further_wave(bench: Bench) -> None:
+    hands = Hands()
+    async with rolling(bench.client, hands, a_rollout(3)) as handle:
+
+        async def is_upgrading() -> bool:
+            return bool(hands.asked)
+
+        await until(is_upgrading, "the first wave began")
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert hands.asked == ["env-0"]
+
+
+class _EdgeOfRollouts(Interceptor):
+    """The product's edge for what is real; scripted steps do without."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Chosen(next)
+
+
+class _Chosen(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor) -> None:
+        super().__init__(next)
+        self._edge = ActivityInterceptor().intercept_activity(next)
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        is_real = activity.info().activity_type.startswith("rollout.")
+        return await (self._edge if is_real else self.next).execute_activity(input)
+
+
+@dataclass
+class Fleet:
+    """Ready environments, and rollouts by the real activity."""
+
+    client: Client
+    queue: str
+    script: Script
+    items: list[RolloutItem] = field(default_factory=list)
+
+    async def environment(self, *, queue: str = "", template: Template = SMALL) -> Handle:
+        start: EnvironmentStart = a_start(f"ro-{os.getpid()}-{next(_numbers)}")
+        start = start.model_copy(
+            update={"environment": start.environment.model_copy(update={"template": template})}
+        )
+        name = start.environment.name
+        [item] = a_rollout(1).items
+        request = item.request.model_copy(update={"name": name, "life": LIFE})
+        self.items.append(RolloutItem(name=name, life=LIFE, request=request))
+        status = ready_status(start, datetime.now(UTC) + timedelta(hours=8))
+        return await seed(self.client, start, status, task_queue=queue or self.queue)
+
+    async def start(self, **options: Any) -> WorkflowHandle[RolloutWorkflow, RolloutStatus]:
+        # Each has a life of its own in earnest, by which the rollout tells them apart.
+        rollout = RolloutInput(template=NEWER, actor=OPS, items=tuple(self.items), **options)
+        return await self.client.start_workflow(
+            RolloutWorkflow.run, rollout, id=f"{self.queue}-{next(_numbers)}", task_queue=self.queue
+        )
+
+    async def outcome(self) -> tuple[str, str]:
+        """What becomes of the only environment."""
+        [line] = (await (await self.start()).result()).lines
+        return line.outcome, line.reason
+
+
+@pytest.fixture
+async def fleet(bench: Bench) -> AsyncIterator[Fleet]:
+    script = Script()
+    fleet = Fleet(bench.client, f"fleet-{os.getpid()}-{next(_numbers)}", script)
+    activities: list[Callable[..., Any]] = [*script.activities(), Rollout(bench.client).upgrade]
+    async with working(bench.client, fleet.queue, activities, interceptors=[_EdgeOfRollouts()]):
+        yield fleet
+
+
+async def status_of(handle: Handle) -> EnvironmentStatus:
+    return await handle.query(EnvironmentWorkflow.status)
+
+
+async def test_an_environment_has_the_newer_version_and_says_who_asked(fleet: Fleet) -> None:
+    handle = await fleet.environment()
+    await handle.execute_update(EnvironmentWorkflow.transfer, TransferInput(life=LIFE, actor=BOB, person=BOB))
+    assert await fleet.outcome() == ("upgraded", "")
+    now = await status_of(handle)
+    assert (now.environment.template.version, now.environment.owner) == (2, BOB)
+    [asked] = [entry for entry in now.audit_log if entry.action.startswith("asked to change it")]
+    assert (asked.actor, asked.action) == (OPS, "asked to change it to small version 2")
+    assert await fleet.outcome() == ("upgraded", ""), "a repeat finds it done"
+    assert now.audit_log == (await status_of(handle)).audit_log
+
+
+async def test_an_environment_that_goes_back_is_a_failure_with_its_reason(fleet: Fleet) -> None:
+    handle = await fleet.environment()
+
+    async def fail_once() -> None:
+        del fleet.script.before["vcluster.ensure"]
+        await fails_for_good()()
+
+    fleet.script.before["vcluster.ensure"] = fail_once
+    assert await fleet.outcome() == ("rolled back", "vcluster: Rafay: it is not allowed.")
+    assert (await status_of(handle)).environment.template.version == 1
+
+
+async def test_an_upgrade_that_is_asked_again_is_not_made_twice(fleet: Fleet) -> None:
+    """Ensures that the next attempt, after a lost worker, reads the same outcome."""
+    handle = await fleet.environment()
+
+    async def fail_once() -> None:
+        del fleet.script.before["vcluster.ensure"]
+        await fails_for_good()()
+
+    fleet.script.before["vcluster.ensure"] = fail_once
+    upgrade = UpgradeInput(template=NEWER, actor=OPS, item=fleet.items[0])
+    for attempt in (1, 2):
+        running = Running(Rollout(fleet.client).upgrade, upgrade, attempt=attempt)
+        assert (await running.result()).outcome is RolloutOutcome.ROLLED_BACK
+    actions = [entry.action for entry in (await status_of(handle)).audit_log]
+    assert actions.count("asked to change it to small version 2") == 1
+
+
+async def _delete(handle: Handle) -> None:
+    by = ActorInput(actor=BOB, life=LIFE)
+    await handle.execute_update(EnvironmentWorkflow.delete, by)
+
+
+async def _expire(handle: Handle) -> None:
+    update: Any = EnvironmentWorkflow.expire
+    assert update._defn.name == "expire"
+    await handle.execute_update(update, SWEPT)
+
+
+async def _terminate(handle: Handle) -> None:
+    await handle.terminate()
+
+
+async def _sleep(handle: Handle) -> None:
+    await handle.execute_update(EnvironmentWorkflow.sleep, SleepChangeInput(actor=BOB, life=LIFE))
+
+    async def is_asleep() -> bool:
+        return (await status_of(handle)).phase is Phase.ASLEEP
+
+    await until(is_asleep, "it is asleep")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "outcome", "words"),
+    [
+        (_delete, "gone", "it has ended meanwhile"),
+        (_terminate, "gone", "it has ended meanwhile"),
+        (_sleep, "refused", "is asleep: it can be changed once it is ready"),
+    ],
+    ids=["deleted", "terminated", "asleep"],
+)
+async def test_what_happened_before_its_wave(
+    fleet: Fleet, meanwhile: Callable[[Handle], Awaitable[None]], outcome: str, words: str
+) -> None:
+    handle = await fleet.environment()
+    await meanwhile(handle)
+    found = await fleet.outcome()
+    assert found[0] == outcome
+    assert words in found[1]
+
+
+@pytest.mark.parametrize("meanwhile", [_delete, _terminate], ids=["deleted", "terminated"])
+async def test_what_ends_in_the_middle_of_its_upgrade(
+    fleet: Fleet, meanwhile: Callable[[Handle], Awaitable[None]]
+) -> None:
+    handle = await fleet.environment()
+    fleet.script.before["vcluster.ensure"] = waits
+    rollout = await fleet.start()
+    await fleet.script.started["vcluster.ensure"].wait()
+    await meanwhile(handle)
+    assert outcomes(await rollout.result()) == ["gone"]
+
+
+async def test_another_life_and_another_version_are_left_alone(fleet: Fleet) -> None:
+    handle = await fleet.environment(template=SMALL.model_copy(update={"version": 3}))
+    assert await fleet.outcome() == ("skipped", "it has small version 3 meanwhile")
+    fleet.items = [fleet.items[0].model_copy(update={"life": "another"})]
+    assert (await fleet.outcome())[0] == "gone"
+    assert (await status_of(handle)).audit_log == ()
+
+
+async def test_an_environment_that_does_not_answer_stops_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_activity, "CALL_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(rollout_activity, "ANSWER_TIMEOUT", timedelta(seconds=1))
+    await fleet.environment(queue="no-worker")
+    outcome, reason = await fleet.outcome()
+    assert outcome == "failed"
+    assert reason

@@ -1,0 +1,107 @@
+"""A rollout: it upgrades the environments of one template in waves, and stops at the first failures.
+
+The input names the environments and the version: it does not look for others. Each environment decides, and
+goes back by itself if its upgrade fails; this workflow only asks them in order.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.activities import RolloutActivities
+    from contracts.rollout import (
+        FAILURES,
+        FIRST_WAVE,
+        ROLLOUT_WORKFLOW,
+        RolloutInput,
+        RolloutItem,
+        RolloutLine,
+        RolloutOutcome,
+        RolloutStatus,
+        StopInput,
+        UpgradeInput,
+    )
+    from contracts.size_limits import MAX_NAME_BYTES, truncate
+
+from workflows.activity_failures import problem_of
+from workflows.sweep_activity import execute_sweep_activity
+
+#: One upgrade with its rollback: three steps of up to 15 minutes each, and the same again to go back.
+UPGRADE_TIMEOUT = timedelta(hours=2)
+#: All attempts: workers may be restarted meanwhile, and each attempt waits for the same upgrade.
+ATTEMPTS_TIMEOUT = timedelta(hours=3)
+
+
+@workflow.defn(name=ROLLOUT_WORKFLOW)
+class RolloutWorkflow:
+    """The rollout of one version of one template."""
+
+    @workflow.init
+    def __init__(self, rollout: RolloutInput) -> None:
+        self._rollout = rollout
+        self._stopped = ""
+        self._over = False
+        self._lines = {
+            item.life: RolloutLine(name=item.name, life=item.life, outcome=RolloutOutcome.WAITING)
+            for item in rollout.items
+        }
+
+    @workflow.run
+    async def run(self, rollout: RolloutInput) -> RolloutStatus:
+        """Upgrade wave after wave until all are done, or until it is stopped; return what was done."""
+        left, size = list(rollout.items), FIRST_WAVE
+        while left and not self._stopped:
+            wave, left, size = left[:size], left[size:], rollout.wave
+            await asyncio.gather(*map(self._upgrade, wave))
+            failures = self.status().count(*FAILURES)
+            if left and failures >= rollout.stop_after:
+                self._stopped = self._stopped or f"{failures} could not be upgraded"
+            workflow.set_current_details(self.status().sentence)
+        if not left:
+            self._stopped = ""  # It was stopped in its last wave, which has ended.
+        self._over = True
+        return self.status()
+
+    async def _upgrade(self, item: RolloutItem) -> None:
+        self._record(item, RolloutOutcome.RUNNING)
+        try:
+            result = await execute_sweep_activity(
+                RolloutActivities.upgrade,
+                UpgradeInput(template=self._rollout.template, actor=self._rollout.actor, item=item),
+                attempt=UPGRADE_TIMEOUT,
+                limit=ATTEMPTS_TIMEOUT,
+                heartbeat=self._rollout.heartbeat_timeout,
+                summary=item.name,
+            )
+        except ActivityError as error:
+            self._record(item, RolloutOutcome.FAILED, problem_of(error, "upgrade", "Temporal").cause)
+        else:
+            self._record(item, result.outcome, result.reason)
+
+    def _record(self, item: RolloutItem, outcome: RolloutOutcome, reason: str = "") -> None:
+        line = self._lines[item.life]
+        reason = truncate(reason, MAX_NAME_BYTES)
+        self._lines[item.life] = line.model_copy(update={"outcome": outcome, "reason": reason})
+
+    @workflow.query(description="What it has done so far")
+    def status(self) -> RolloutStatus:
+        """Return the outcome of each environment."""
+        rollout = self._rollout
+        return RolloutStatus(
+            template=rollout.template.name,
+            version=rollout.template.version,
+            actor=rollout.actor,
+            started_at=workflow.info().workflow_start_time,
+            over=self._over,
+            stopped=self._stopped,
+            lines=(*self._lines.values(), *rollout.skipped),
+            more=rollout.more,
+        )
+
+    @workflow.signal(description="Begin no further wave")
+    def stop(self, by: StopInput) -> None:
+        """Begin no further wave; what is being upgraded goes on."""
+        self._stopped = self._stopped or f"{by.actor} has stopped it"
