@@ -228,22 +228,6 @@ async def test_a_rollout_stops_at_the_first_failure_and_goes_on_when_asked_again
         await bob.gone(name)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (), ("--all",), ("demo", "--all", "--template", "small"), ("demo", "--template", "small"),
-        ("demo", "--stop"), ("--all", "--template", "small", "--stop", "--dry-run"),
-        ("--all", "--template", "small", "--set", "a=b"), ("--all", "--template", "small", "--wave", "0"),
-    ],
-    ids=" ".join,
-)  # fmt: skip
-async def test_options_of_upgrade_that_do_not_belong_together(
-    harbour: Stack, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    refused = await cli_of(harbour, tmp_path, ALICE.email)("upgrade", *arguments)
-    assert refused.code == 2, refused.err
-
-
 async def test_who_may_change_it(harbour: Stack, bob: Caller) -> None:
     """Ensures that a team mate and the platform team may, and a stranger does not know of it."""
     name = unique("whose")

@@ -150,7 +150,7 @@ async def test_answers_lost_in_every_call_of_a_change(catalogued: Stack, asking:
 
 
 async def _fleet(asking: Asking, stack: Stack, size: int) -> list[str]:
-    """Return environments of a template of their own, of which a newer version exists."""
+    """Return environments of a separate template, of which a newer version exists."""
     file = Path(stack.env["MOORAGE_TEMPLATES"]) / f"{unique('fleet')}.yaml"
     for version, more in ((1, ""), (2, "values: {sync: {toHost: {ingresses: {enabled: true}}}}\n")):
         file.write_text(GOOD.replace("version: 1", f"version: {version}", 1) + more)

@@ -43,7 +43,6 @@ from tests.support.seeding import ready_status, seed
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good, waits
-from tests.workflows.sweeping import SWEPT
 from workflows.environment import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
 
@@ -152,6 +151,8 @@ async def test_a_person_stops_it_and_the_present_wave_ends(bench: Bench) -> None
             return "upgrading" in outcomes(await handle.query(RolloutWorkflow.status))
 
         await until(is_upgrading, "the first wave began")
+        await handle.signal("stop")  # Without its argument, it is from another program.
+        assert not (await handle.query(RolloutWorkflow.status)).stopped
         for actor in (BOB, OPS):
             await handle.signal(RolloutWorkflow.stop, StopInput(actor=actor))
         now = await handle.query(RolloutWorkflow.status)
@@ -231,7 +232,7 @@ class Fleet:
         return await seed(self.client, start, status, task_queue=queue or self.queue)
 
     async def start(self, **options: Any) -> WorkflowHandle[RolloutWorkflow, RolloutStatus]:
-        # Each has a life of its own in earnest, by which the rollout tells them apart.
+        # The environments share one life here, so that a rollout has only one of them.
         rollout = RolloutInput(template=NEWER, actor=OPS, items=tuple(self.items), **options)
         return await self.client.start_workflow(
             RolloutWorkflow.run, rollout, id=f"{self.queue}-{next(_numbers)}", task_queue=self.queue
@@ -300,12 +301,6 @@ async def test_an_upgrade_that_is_asked_again_is_not_made_twice(fleet: Fleet) ->
 async def _delete(handle: Handle) -> None:
     by = ActorInput(actor=BOB, life=LIFE)
     await handle.execute_update(EnvironmentWorkflow.delete, by)
-
-
-async def _expire(handle: Handle) -> None:
-    update: Any = EnvironmentWorkflow.expire
-    assert update._defn.name == "expire"
-    await handle.execute_update(update, SWEPT)
 
 
 async def _terminate(handle: Handle) -> None:
