@@ -116,6 +116,10 @@ class SimulatedHost:
         """Return an empty list: nothing runs here."""
         return []
 
+    async def find_refused_policies(self) -> list[str]:
+        """Return an empty list: every object is accepted here."""
+        return []
+
     async def networks(self) -> HostNetworks:
         """Return networks as of a small real host, with addresses reserved for documentation."""
         return SIMULATED_NETWORKS

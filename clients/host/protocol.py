@@ -131,6 +131,10 @@ class Host(Protocol):
         """
         ...
 
+    async def find_refused_policies(self) -> list[str]:
+        """Return which of an environment's quota and limit range the host refuses, and why, from dry runs."""
+        ...
+
     async def networks(self) -> HostNetworks:
         """Return the addresses of the host's DNS, API server, nodes and pods.
 

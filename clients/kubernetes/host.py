@@ -108,6 +108,10 @@ class KubernetesHost:
         """Return what the host's policies wrongly allow tenants, in words."""
         return await self._dry_runs.find_policy_gaps()
 
+    async def find_refused_policies(self) -> list[str]:
+        """Return which policies of an environment the host refuses, and why, in words."""
+        return await self._dry_runs.find_refused_policies()
+
     # Namespaces and the objects in them
 
     async def create_namespace(

@@ -82,6 +82,9 @@ class HostCluster:
             kept = "and no others"
         if open_to_tenants := await self._open_to_tenants():
             return Found(Kind.REFUSED, open_to_tenants, self._apply)
+        if refused := await self.host.find_refused_policies():
+            detail = f"refuses what every environment is made with: {'; '.join(refused)}"
+            return Found(Kind.REFUSED, detail, f"let its policies accept them, and {self._apply}")
         wanting = [one.name for one in self.templates() if one.retained_volumes is RetainedVolumes.DELETE]
         if wanting:
             try:

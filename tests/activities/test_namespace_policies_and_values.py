@@ -11,6 +11,7 @@ from activities.ownership import describe_owner, mark_text, require_ours
 from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.parts.quantities import capacity_of, smallest, sum_bytes, sum_cpus
 from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
+from clients.kubernetes.cluster.dry_run import REQUIRED
 from contracts.capacity.models import Limits, size_of
 from contracts.chart_values import ETCD, compose_values, merge_values, value_at
 from contracts.environment import Environment
@@ -205,6 +206,19 @@ def test_nothing_goes_in_or_out_but_for_the_exceptions() -> None:
         "ingress": [],
         "egress": [],
     }
+
+
+def test_what_doctor_rehearses_is_what_an_environment_gets() -> None:
+    """Ensures that the dry run of setup has each resource of the quota and each limit, and no others."""
+
+    def names(kind: str, spec: dict[str, Any]) -> Any:
+        if kind == "ResourceQuota":
+            return set(spec["hard"])
+        return [{field: set(each[field]) for field in each if field != "type"} for each in spec["limits"]]
+
+    for _, body in REQUIRED.values():
+        kind = body["kind"]
+        assert names(kind, body["spec"]) == names(kind, guard(ENVIRONMENT, kind))
 
 
 def egress() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

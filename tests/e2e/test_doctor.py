@@ -77,8 +77,29 @@ async def test_the_templates_that_are_shipped_fit_their_chart(cluster: Cluster) 
 
 async def _checked(kubeconfig: Path) -> str:
     """What a host says of itself to whom has this kubeconfig; Helm is not asked."""
-    host = KubernetesHost("h", CredentialSource(kubeconfig), cast(Helm, None), HostOptions(), timeout=TIMEOUT)
+    host = _host_of(kubeconfig)
     try:
         return await host.check()
     finally:
         await host.close()
+
+
+def _host_of(kubeconfig: Path) -> KubernetesHost:
+    return KubernetesHost("h", CredentialSource(kubeconfig), cast(Helm, None), HostOptions(), timeout=TIMEOUT)
+
+
+async def test_the_quota_and_the_limit_range_are_rehearsed(
+    real: Stack, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Ensures that the API server itself accepts both, and that a missing right is named; nothing is made."""
+    host = _host_of(cluster.kubeconfig_of("moorage-worker", tmp_path))
+    assert await host.find_refused_policies() == []
+    await host.close()
+    namespace = ("-n", "moorage-dry-run", "-o", "name")
+    for kind in ("resourcequotas", "limitranges"):
+        assert cluster.run("get", kind, *namespace).strip() == ""
+    host = _host_of(cluster.kubeconfig_of("moorage-api", tmp_path))
+    refused = await host.find_refused_policies()
+    await host.close()
+    assert [each.partition(" (")[0] for each in refused] == ["quota", "limit range"]
+    assert "cannot create resource" in refused[0]

@@ -53,6 +53,10 @@ def _slice() -> Object:
     }
 
 
+def _policy(kind: str, spec: Object) -> Object:
+    return {"apiVersion": "v1", "kind": kind, "metadata": _NAME, "spec": spec}
+
+
 #: What a tenant must not do, in words, and an object that does it. There is one for each rule of each
 #: policy that does not exempt the worker's account.
 FORBIDDEN: Mapping[str, tuple[str, Object]] = {
@@ -74,6 +78,35 @@ FORBIDDEN: Mapping[str, tuple[str, Object]] = {
     "endpoints at addresses of nodes": ("endpointslices", _slice()),
     "claims that name a volume": ("persistentvolumeclaims", _claim()),
     "tokens of accounts of the host": ("secrets", _token()),
+}
+#: What the quota and the limit range of an environment contain, as `activities.parts.namespace_policies`
+#: writes them; a test keeps both the same. The numbers do not matter here.
+_QUOTA = {
+    **dict.fromkeys(("requests.cpu", "limits.cpu"), "1"),
+    **dict.fromkeys(("requests.memory", "limits.memory", "requests.storage"), "1Gi"),
+    **dict.fromkeys(("requests.ephemeral-storage", "limits.ephemeral-storage"), "1Gi"),
+    **dict.fromkeys(("pods", "services", "secrets", "configmaps", "persistentvolumeclaims"), "9"),
+    **dict.fromkeys(("services.loadbalancers", "services.nodeports", "replicationcontrollers"), "0"),
+    "count/serviceaccounts": "9",
+    "count/endpoints": "9",
+    "count/endpointslices.discovery.k8s.io": "9",
+    "count/poddisruptionbudgets.policy": "9",
+    "count/ingresses.networking.k8s.io": "5",
+    "count/networkpolicies.networking.k8s.io": "20",
+    "count/leases.coordination.k8s.io": "20",
+}
+_LIMITS = [
+    {
+        "type": "Container",
+        "default": {"cpu": "500m", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+        "defaultRequest": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "16Mi"},
+    },
+    {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}},
+]
+#: The quota and the limit range without which no environment is made, by their names in messages.
+REQUIRED: Mapping[str, tuple[str, Object]] = {
+    "quota": ("resourcequotas", _policy("ResourceQuota", {"hard": _QUOTA})),
+    "limit range": ("limitranges", _policy("LimitRange", {"limits": _LIMITS})),
 }
 #: An object that has to be accepted, because otherwise the refusals would prove nothing.
 _ALLOWED = ("services", _service())
@@ -117,6 +150,16 @@ class DryRuns:
             else:
                 gaps.append(description)
         return gaps
+
+    async def find_refused_policies(self) -> list[str]:
+        """Return which policies of an environment the host refuses, and why, in words."""
+        refused = []
+        for name, (plural, body) in REQUIRED.items():
+            try:
+                await self._try(plural, body)
+            except (Denied, NotFound, Rejected) as error:
+                refused.append(f"{name} ({error.detail})")
+        return refused
 
     async def _try(self, plural: str, body: Object) -> None:
         version = body["apiVersion"]

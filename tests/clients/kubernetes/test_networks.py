@@ -196,6 +196,33 @@ async def test_what_tenants_could_do_is_reported(tmp_path: Path, server: tuple[S
     await host.close()
 
 
+async def test_the_quota_and_the_limit_range_are_rehearsed(
+    tmp_path: Path, server: tuple[Server, int]
+) -> None:
+    """Ensures that each is sent dry, and that a refusal of either is reported in the host's words."""
+    host = a_host(tmp_path, server, HostOptions())
+    server[0].answer = lambda _: web.json_response({})
+    assert await host.find_refused_policies() == []
+    asked = {request.path.rpartition("/")[2]: request for request in server[0].asked}
+    assert set(asked) == {"resourcequotas", "limitranges"}
+    for request in asked.values():
+        assert (request.method, request.query["dryRun"]) == ("POST", "All"), "something is made"
+        assert "/namespaces/moorage-dry-run/" in request.path
+    admitted = status(403, 'admission webhook "validate.kyverno.svc" denied the request: no', "Forbidden")
+    server[0].answer = lambda request: (
+        admitted(request) if request.path.endswith("limitranges") else web.json_response({})
+    )
+    [words] = await host.find_refused_policies()
+    assert words.startswith("limit range (")
+    assert "validate.kyverno.svc" in words
+    server[0].answer = status(422, "hard[count/x]: Invalid value", "Invalid")
+    assert [each.partition(" (")[0] for each in await host.find_refused_policies()] == [
+        "quota",
+        "limit range",
+    ]
+    await host.close()
+
+
 def test_dry_run_covers_each_policy() -> None:
     """Ensures that each rule of the policies is tried in a dry run, or is known not to be."""
     documents = list(yaml.safe_load_all((CHECKOUT / "deploy" / "rbac.yaml").read_text()))

@@ -26,8 +26,9 @@ Policy = Callable[[Mapping[str, str]], bool]
 class Admitting:
     """A host of which only the admission is asked."""
 
-    def __init__(self, policy: Policy, let_in: list[str] | Denied) -> None:
+    def __init__(self, policy: Policy, let_in: list[str] | Denied, refused: list[str]) -> None:
         self._policy = policy
+        self._refused = refused
         self._let_in = let_in
         self.asked: list[str] = []
 
@@ -40,6 +41,9 @@ class Admitting:
         if isinstance(self._let_in, Denied):
             raise self._let_in
         return self._let_in
+
+    async def find_refused_policies(self) -> list[str]:
+        return self._refused
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
@@ -69,12 +73,15 @@ def what_comes_of(command: str) -> list[str]:
 
 
 async def admission(
-    policy: Policy, prefix: str = "mrg", let_in: list[str] | Denied | None = None
+    policy: Policy,
+    prefix: str = "mrg",
+    let_in: list[str] | Denied | None = None,
+    refused: list[str] | None = None,
 ) -> tuple[Found, Admitting]:
     async def fine() -> Found:
         return well("fine")
 
-    host = Admitting(policy, let_in or [])
+    host = Admitting(policy, let_in or [], refused or [])
     cluster = HostCluster("h", cast(Host, host), INSTALLATION, prefix, lambda: ())
     files = SetupCheck(Area.FILES, "templates", "catalogue", "here", fine)
     [part] = [each for each in cluster.parts(files) if each.name == "admission"]
@@ -121,6 +128,15 @@ async def test_policies_that_do_not_keep_tenants_from_the_host(
     assert found.kind is Kind.REFUSED
     assert words in found.detail
     assert "apply deploy/rbac.yaml for this installation" in found.remedy
+
+
+async def test_a_host_that_refuses_our_quota_is_refused() -> None:
+    """Ensures that doctor names the refused object with the host's words, before anything is made."""
+    refused = ["quota (422 hard[count/x]: Invalid value)", "limit range (403 denied by kyverno)"]
+    found, _ = await admission(lambda one: is_ours(one) and is_secured(one), refused=refused)
+    assert found.kind is Kind.REFUSED
+    assert found.detail == f"refuses what every environment is made with: {'; '.join(refused)}"
+    assert "let its policies accept them, and apply deploy/rbac.yaml" in found.remedy
 
 
 async def test_the_reported_command_fills_in_every_placeholder() -> None:
