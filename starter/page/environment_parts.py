@@ -18,6 +18,11 @@ PARTS = ("chip", "state", "steps")
 #: Environments whose parts are kept for their watchers: some kilobytes each.
 MAX_KEPT = 500
 
+#: What decides which forms a page has, and what they say.
+_DECIDING = {
+    "life", "phase", "ended", "owner", "collaborators", "expires_at", "owner_left_at",
+    "template", "template_version", "change",
+}  # fmt: skip
 _SUMMARIES = {step.name: step.summary for step in STEPS}
 #: A step that was never started has nothing to undo.
 _UNDONE = frozenset({StepState.UNDONE, StepState.WAITING})
@@ -37,9 +42,7 @@ def parts_of(view: EnvironmentView, usual: UsualTimes) -> dict[str, Markup]:
 
 def version_of(view: EnvironmentView) -> str:
     """Return a text that changes with everything that decides which forms a page has."""
-    decides = view.model_dump_json(
-        include={"life", "phase", "ended", "owner", "collaborators", "expires_at", "owner_left_at"}
-    )
+    decides = view.model_dump_json(include=_DECIDING)
     return hashlib.sha256(decides.encode()).hexdigest()[:16]
 
 

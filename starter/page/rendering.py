@@ -1,5 +1,6 @@
 """Renders the templates of the page: all text is escaped, and times and lengths are written in one way."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,10 @@ UNDOING_PHASES = frozenset({Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE, Phase
 LASTING_PHASES = MAKING_PHASES | MADE_PHASES
 
 
+#: A number that has a separator: of thousands, or of decimals. No date, time or version.
+_NUMBER = re.compile(r"(?:\d{4,}(?:\.\d+)?|\d+\.\d+)(?![\d.:-])")
+
+
 def utc_text(moment: datetime) -> str:
     """Return the time in UTC, as it is read where the script does not run."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -66,6 +71,16 @@ def length(value: timedelta) -> str:
     """Return a length of time, short ones with tenths of a second."""
     seconds = max(0.0, value.total_seconds())
     return f"{seconds:.1f}s" if seconds < 10 else format_duration(value)
+
+
+def number(value: object) -> Markup:
+    """Return the text of an amount, with its number marked up if readers write it in different ways."""
+    text = str(value)
+    found = _NUMBER.match(text)
+    if found is None:
+        return escape(text)
+    template = Markup('<data class="number" value="{0}">{0}</data>{1}')
+    return template.format(found[0], text[found.end() :])
 
 
 def capitalize_first(text: str) -> str:
@@ -110,8 +125,9 @@ _environment.filters |= {
     "with_commands": with_commands,
     "iso": iso,
     "relative": relative,
-    "seconds": lambda seconds: length(timedelta(seconds=seconds)),
-    "length_of": length,
+    "seconds": lambda seconds: number(length(timedelta(seconds=seconds))),
+    "length_of": lambda value: number(length(value)),
+    "number": number,
     "capitalize_first": capitalize_first,
     "duration": format_duration,
     "parameter_text": format_value,

@@ -110,6 +110,16 @@ async def test_what_is_held_up_comes_before_its_phase(http: httpx.AsyncClient, s
         ("?show=stuck", Filters(stuck=True, troubles=True), False),
         ("?show=ended", Filters(ended=True), False),
         ("?q=%20De", Filters(name="de", troubles=True), True),
+        (
+            "?template=small%20&team=blue&owner=Ada%40Example.com&label=app&show=ended",
+            Filters(template="small", team="blue", owner="ada@example.com", labels=("app",), ended=True),
+            False,
+        ),
+        (
+            "?template=&team=&owner=ada%40example.com&label=&show=mine",
+            Filters(owner="bob@example.com", troubles=True),
+            True,
+        ),
     ],
 )
 async def test_what_is_asked_for(

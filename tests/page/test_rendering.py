@@ -11,7 +11,16 @@ from contracts.environment import Outcome, Phase, StepState
 from contracts.phases import StepName
 from starter.environments.schemas import EnvironmentView, Progress, StepView
 from starter.page.environment_parts import MAX_KEPT, KeptMessages, SharedParts, parts_of, version_of
-from starter.page.rendering import STATES, capitalize_first, iso, length, relative, utc_text, with_commands
+from starter.page.rendering import (
+    STATES,
+    capitalize_first,
+    iso,
+    length,
+    number,
+    relative,
+    utc_text,
+    with_commands,
+)
 from starter.page.static_files import FILES, static_path
 from starter.statistics.usual_times import UsualTime, UsualTimes
 from tests.page.samples import a_view
@@ -105,8 +114,33 @@ def test_a_step_says_how_long_it_takes_and_how_long_it_usually_takes() -> None:
     assert 'data-kind="elapsed"' in running
     done = step(state=StepState.DONE, started_at=NOW, ended_at=NOW + timedelta(seconds=2.5))
     finished = parts_of(view(steps=(done,), phase=Phase.READY), usual)["steps"]
-    assert "2.5s" in finished
-    assert "usually" not in finished.lower().replace("visually", "")
+    assert '<data class="number" value="2.5">2.5</data>s' in finished
+    assert "usually 12s" in finished
+    undone = parts_of(view(steps=(done,), phase=Phase.TEARING_DOWN), usual)["steps"]
+    assert "usually" not in undone.lower().replace("visually", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "rest"),
+    [
+        (1204, "1204", ""),
+        ("9876Gi", "9876", "Gi"),
+        ("1234.5", "1234.5", ""),
+        ("0.2s", "0.2", "s"),
+        (999, "", "999"),
+        ("1m 35s", "", "1m 35s"),
+        ("2026-11-27", "", "2026-11-27"),
+        ("20260-1", "", "20260-1"),
+        ("1.36.0", "", "1.36.0"),
+        ("unknown <b>", "", "unknown &lt;b&gt;"),
+        ("6.5<b>", "6.5", "&lt;b&gt;"),
+    ],
+)
+def test_numbers_that_readers_write_in_different_ways_are_marked(
+    text: object, marked: str, rest: str
+) -> None:
+    element = f'<data class="number" value="{marked}">{marked}</data>' if marked else ""
+    assert number(text) == element + rest
 
 
 def test_watchers_share_one_rendering_of_a_view() -> None:

@@ -85,20 +85,20 @@ async def _inspect(person: Person, name: str) -> Measured:
     assert measured.paint < PAINT_MILLISECONDS
     assert await person.audit() == []
     await _check_keyboard(page)
-    await _shoot(page, name, "desktop-light")
+    await shoot(page, name, "desktop-light")
     await page.emulate_media(color_scheme="dark")
     # Only colours differ between the themes.
     assert await person.audit("color-contrast") == []
-    await _shoot(page, name, "desktop-dark")
+    await shoot(page, name, "desktop-dark")
     for window in (ZOOMED, PHONE):
         await page.set_viewport_size(window)
         content, width = await person.widths()
         assert content <= width, f"at {width} px it scrolls sideways: {await page.evaluate(_WIDE)}"
         cut = await page.evaluate(_CUT)
         assert cut == [], f"text is cut off at {width} px"
-    await _shoot(page, name, "phone-dark")
+    await shoot(page, name, "phone-dark")
     await page.emulate_media(color_scheme="light")
-    await _shoot(page, name, "phone-light")
+    await shoot(page, name, "phone-light")
     return measured
 
 
@@ -125,7 +125,8 @@ async def _check_keyboard(page: Page) -> None:
     ] or reached
 
 
-async def _shoot(page: Page, name: str, kind: str) -> None:
+async def shoot(page: Page, name: str, kind: str) -> None:
+    """Write a screenshot, if they are wanted."""
     if folder := screenshot_folder():
         await page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -66,14 +67,21 @@ async def home(
     show: Scope = Scope.ALL,
     q: Annotated[Printable, Query(max_length=100)] = "",
     label: Annotated[Printable | None, Query(max_length=200)] = None,
+    template: Annotated[Printable, Query(max_length=100)] = "",
+    team: Annotated[Printable, Query(max_length=100)] = "",
+    owner: Annotated[Printable, Query(max_length=254)] = "",
     order: Order = Order.NEWEST,
     cursor: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> Response:
     """List environments, with the problems of each."""
-    searched = q.strip().lower()
+    searched, label = q.strip().lower(), label or ""
+    # As they are typed into the form; the owner is an address, in lower case.
+    more = {"template": template.strip(), "team": team.strip(), "owner": owner.strip().lower()}
     filters = Filters(
         name=searched or None,
-        owner=caller.email if show is Scope.MINE else None,
+        owner=caller.email if show is Scope.MINE else more["owner"] or None,
+        team=more["team"] or None,
+        template=more["template"] or None,
         labels=selectors([label] if label else ()),
         ended=show is Scope.ENDED,
         stuck=show is Scope.STUCK,
@@ -90,7 +98,9 @@ async def home(
         frozen=found.frozen,
         show=show,
         q=searched,
-        label=label or "",
+        label=label,
+        more=more,
+        query=urlencode({"show": show, "order": order, "q": searched, "label": label, **more}),
         order=order,
         scopes=_scopes(caller.role),
         orders=_ORDERS,

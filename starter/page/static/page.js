@@ -2,12 +2,16 @@
 "use strict";
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const numbers = new Intl.NumberFormat();
 let offset = 0; // The server's clock minus this one, in milliseconds: countdowns follow the server's.
+
+// Returns a number as the reader writes it, with as many decimals as it has.
+function numberOf(text) {
+  return new Intl.NumberFormat(undefined, { minimumFractionDigits: (text.split(".")[1] ?? "").length }).format(text);
+}
 
 function lengthOf(milliseconds) {
   const seconds = Math.max(0, milliseconds / 1000);
-  if (seconds < 10) return `${seconds.toFixed(1)}s`;
+  if (seconds < 10) return `${numberOf(seconds.toFixed(1))}s`;
   const units = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   let rest = Math.floor(seconds);
   const parts = [];
@@ -45,7 +49,6 @@ function tellTimes(root) {
       element.textContent = text;
     }
   }
-  for (const element of root.querySelectorAll("data.number")) element.textContent = numbers.format(element.value);
 }
 
 // Replaces the content of the parts that have changed. What the reader has opened or typed, and where they are,
@@ -113,6 +116,7 @@ function follow(page) {
 
 function enhance(root) {
   tellTimes(root);
+  for (const element of root.querySelectorAll("data.number")) element.textContent = numberOf(element.value);
   for (const button of root.querySelectorAll("button[data-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {

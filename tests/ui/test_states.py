@@ -1,0 +1,173 @@
+"""Pages in states that a stack takes long to reach, held to the same: see `tests.ui.inspection`."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+from fastapi import FastAPI
+from playwright.async_api import Browser, expect
+
+from starter.environments.schemas import FreezeView
+from tests.ui.browser import Person
+from tests.ui.inspection import inspect, shoot
+from tests.ui.states import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW, Services, application, visitor
+
+#: What the page of each environment must show.
+SHOWS = {
+    "asleep": ("It is asleep.", "by its idle time", "Wake asleep", "Sleeps"),
+    "falling-asleep": ("It does not fall asleep yet.", "What to do:"),
+    "could-not-wake": ("It could not be woken.", "What to do:"),
+    "drift": ("It is being repaired.", "tell the platform team", "It could not be repaired so far:"),
+    "changing": ("Its template is being changed.", "To medium version 2, for bob@example.com."),
+    "going-back": ("It goes back to small version 1:",),
+    "orphaned": ("Orphaned", "Its workflow was closed from outside"),
+    LONGEST: (
+        *("Its owner has left.", "Something is wrong with it on its host.", "Upgrade to version 2"),
+        *("The last change of its template was rolled back.", "app=shop", "domain"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A page in a state: who looks, at what, and what it must show."""
+
+    name: str
+    path: str
+    shows: tuple[str, ...]
+    who: str = "alice"
+    frozen: bool = False
+
+
+VIEWS = [
+    *(View(f"state-{name}", f"/environments/{name}", SHOWS[name], "bob") for name in ENVIRONMENTS),
+    View("state-list", "/?order=state", ("orphaned", "There are more pages"), "bob"),
+    View("state-list-label", "/?label=app%3Dshop&template=small", (LONGEST, "Owner"), "bob"),
+    View("state-list-no-label", "/?label=app%3Dnone", ("No environment has the label",), "bob"),
+    View("state-list-none", "/?owner=x%40example.com", ("No environment passes these filters",), "bob"),
+    View("state-form-parameters", "/new/parameters", ("The domain of its ingress.",), "bob"),
+    View("state-orphaned-platform", "/environments/orphaned", ("Run in Temporal",)),
+    View("state-problems-orphaned", "/platform/problems", ("Orphaned", "moorage teardown NAME --force")),
+    View("state-capacity", "/platform", ("1,204 of 2,000 held, 796 free", "1,234.5 of 4,000 held")),
+    View("state-ends", "/platform/ends", ("Wait for your confirmation", "moorage leavers --confirm")),
+    View("state-ends-frozen", "/platform/ends", ("Thaw: let environments end again",), frozen=True),
+    View("state-sweep-dry-run", "/platform/sweeps/1?dry_run=true", ("Would be warned: 1,204",)),
+    View("state-sweep-running", "/platform/sweeps/running", ("Look again",)),
+    View("state-sweep-nothing", "/platform/sweeps/nothing", ("Nothing was due.",)),
+    View("state-sweep-frozen", "/platform/sweeps/frozen?dry_run=true", ("All ends are frozen",), frozen=True),
+    View("state-reconcile", "/platform/reconcile", ("3 wait for your confirmation", "Skipped")),
+    View("state-reconcile-dry-run", "/platform/reconcile/1?dry_run=true", ("Missing or altered",)),
+]
+
+
+class House:
+    """The application, and a browser for each person who looks at it."""
+
+    def __init__(self, app: FastAPI, people: dict[str, Person]) -> None:
+        self.app, self.people = app, people
+        self.services: Services = app.state.services
+
+
+@pytest.fixture(scope="module")
+async def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    app = await application(tmp_path_factory.mktemp("states"))
+    async with AsyncExitStack() as closing:
+        people = {
+            principal.person.lower(): await closing.enter_async_context(visitor(browser, app, principal))
+            for principal in (ALICE, BOB)
+        }
+        # The first page waits until the browser and the templates are loaded.
+        for someone in people.values():
+            await someone.open("/")
+        yield House(app, people)
+
+
+def test_every_environment_is_looked_at() -> None:
+    assert set(SHOWS) == set(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+async def test_state(house: House, view: View) -> None:
+    someone = house.people[view.who]
+    someone.complaints.clear()
+    freeze = FreezeView(by=ALICE.email, since=NOW, reason="We migrate the host, until noon.")
+    house.services.frozen = freeze if view.frozen else None
+    answer = await someone.page.goto(f"{someone.base}{view.path}")
+    assert answer
+    assert answer.status == 200, await answer.text()
+    for text in view.shows:
+        await someone.sees(text)
+    await inspect(someone, view.name)
+    assert someone.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "environments", "cpu", "memory"),
+    [("de-DE", "1.204", "1.234,5", "9.876Gi"), ("en-US", "1,204", "1,234.5", "9,876Gi")],
+)
+async def test_numbers_are_those_of_the_reader(
+    browser: Browser, house: House, locale: str, environments: str, cpu: str, memory: str
+) -> None:
+    async with visitor(browser, house.app, ALICE, locale=locale) as alice:
+        await alice.open("/platform")
+        for text in (f"{environments} of ", f"{cpu} of ", f"{memory} of "):
+            await alice.sees(text)
+
+
+async def test_platform_page_without_javascript(browser: Browser, house: House) -> None:
+    house.services.frozen = None
+    async with visitor(browser, house.app, ALICE, java_script_enabled=False) as alice:
+        await alice.open("/platform")
+        await alice.sees("1204 of 2000 held, 796 free")
+        await alice.page.get_by_role("link", name="Ends", exact=True).click()
+        await alice.page.get_by_label("Reason").fill("We migrate the host.")
+        await alice.page.get_by_role("button", name="Freeze all ends").click()
+        await alice.sees("All ends are frozen.")
+        await alice.page.get_by_role("button", name="Thaw").click()
+        await alice.sees("Thawed: the next sweep warns and ends what is due.")
+        assert alice.complaints == []
+
+
+async def test_certificate_as_it_is_printed(house: House) -> None:
+    bob = house.people["bob"]
+    await bob.open("/environments/gone/certificate")
+    await bob.page.emulate_media(media="print", color_scheme="dark")
+    try:
+        for hidden in ("header", "footer", ".crumb", ".skip"):
+            await expect(bob.page.locator(hidden).first).to_be_hidden()
+        for text in ("Nothing is left.", "volume data-0", "pod mrg-demo-0", "bob@example.com, team blue"):
+            await bob.sees(text)
+        # Dark text on white paper, whatever the theme of the screen is.
+        assert await bob.audit("color-contrast") == []
+        paper = "() => getComputedStyle(document.documentElement).backgroundColor"
+        assert await bob.page.evaluate(paper) == "rgb(255, 255, 255)"
+        ink = "() => getComputedStyle(document.querySelector('h1')).color"
+        assert await bob.page.evaluate(ink) == "rgb(22, 32, 44)"
+        await shoot(bob.page, "certificate", "printed")
+    finally:
+        await bob.page.emulate_media(media="screen", color_scheme="light")
+
+
+async def test_the_name_that_is_suggested_is_free(house: House) -> None:
+    bob, name = house.people["bob"], "bob-plain"
+    for taken, suggested in ((set(), name), ({name, f"{name}-2"}, f"{name}-3")):
+        house.services.taken = taken
+        await bob.open("/new/plain")
+        await expect(bob.page.get_by_label("Name", exact=True)).to_have_value(suggested)
+
+
+async def test_filters_lead_to_their_list_and_stay_in_it(house: House) -> None:
+    bob = house.people["bob"]
+    await bob.open("/")
+    await bob.page.get_by_text("More filters").click()
+    await bob.page.get_by_label("Owner").fill("BOB@example.com")
+    await bob.page.get_by_label("Template").fill("small")
+    await bob.page.get_by_role("button", name="Show").click()
+    await bob.sees("could-not-wake")
+    await expect(bob.page.get_by_role("link", name=LONGEST)).to_have_count(0)
+    await expect(bob.page.get_by_label("Owner")).to_have_value("bob@example.com")
+    await bob.page.get_by_role("link", name="Next page").click()
+    await expect(bob.page.get_by_label("Template")).to_have_value("small")
+    await bob.page.get_by_role("link", name="First page").click()
+    await expect(bob.page.get_by_label("Owner")).to_have_value("bob@example.com")
