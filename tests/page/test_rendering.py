@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from contracts.environment import Outcome, Phase, StepState
 from contracts.phases import StepName
-from starter.environments.schemas import EnvironmentView, Progress, StepView
+from starter.environments.schemas import ChangeView, EnvironmentView, Progress, StepView
 from starter.page.environment_parts import MAX_KEPT, KeptMessages, SharedParts, parts_of, version_of
 from starter.page.rendering import (
     STATES,
@@ -28,6 +28,11 @@ from tests.page.samples import a_view
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 TEMPLATES = Path(__file__).parents[2] / "starter" / "page" / "templates"
+
+
+CHANGE = ChangeView(
+    template="small", template_version=2, kubernetes="v1.36.0", actor="bob@example.com", started_at=NOW
+)
 
 
 def view(**fields: object) -> EnvironmentView:
@@ -154,6 +159,8 @@ def test_watchers_share_one_rendering_of_a_view() -> None:
     [
         {"phase": Phase.READY}, {"ended": True}, {"owner": "carol@example.com"}, {"life": "b2"},
         {"collaborators": ("dave@example.com",)}, {"expires_at": NOW}, {"owner_left_at": NOW},
+        {"template_version": 2},
+        {"change": CHANGE},
     ],
 )  # fmt: skip
 def test_the_version_changes_with_what_decides_about_forms(change: dict[str, object]) -> None:
