@@ -11,7 +11,8 @@ from playwright.async_api import Browser, expect
 from starter.environments.schemas import FreezeView
 from tests.ui.browser import Person
 from tests.ui.inspection import inspect, shoot
-from tests.ui.states import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW, Services, application, visitor
+from tests.ui.state_values import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW
+from tests.ui.states import Services, application, visitor
 
 #: What the page of each environment must show.
 SHOWS = {
