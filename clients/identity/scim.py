@@ -4,22 +4,19 @@ User accounts are read and never written. Servers differ: some ignore or refuse 
 or refuse to remove a user who is not a member. This client handles all of these.
 """
 
-import json
-import re
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected, ServerFailed
-from clients.identity.addresses import LOWER_CASE, is_same_address
+from clients.errors import ClientError, MalformedAnswer, NotFound, Rejected
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.protocol import Group, User, only_active
 from clients.identity.scim_lists import ListReader, Query, WireGroup, WireUser, id_from_url
+from clients.identity.scim_people import PeopleSearch, quoted
 from clients.transport.http import Answer, HttpSystem, bearer_headers
 
 _Shape = TypeVar("_Shape", WireUser, WireGroup)
@@ -27,9 +24,6 @@ _Shape = TypeVar("_Shape", WireUser, WireGroup)
 _MEDIA_TYPE = "application/scim+json"
 _GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-
-#: Maximum number of users to read for an address when the directory's filter is case-sensitive: five pages.
-SMALL_DIRECTORY = 500
 
 
 class Scim:
@@ -48,9 +42,10 @@ class Scim:
     ) -> None:
         self._system = system
         self._credentials = credentials
-        #: Attributes whose filter ignores case, and those for which that was tried.
-        self._ignoring_case: set[str] = set()
-        self._tried_case: set[str] = set()
+        self._people = PeopleSearch(
+            lambda operation, condition, fits: self._find("/Users", operation, WireUser, condition, fits),
+            lambda operation: self._reader("/Users", operation, WireUser, lambda _: False),
+        )
         self._http = HttpSystem(
             system,
             base_url,
@@ -95,72 +90,8 @@ class Scim:
                 next(iter(user.addresses()), name),
                 is_active=user.active is not False,
             )
-            for user in await self._users(f"find user {email}", email)
+            for user in await self._people.users(f"find user {email}", email)
         ]
-
-    async def _users(self, operation: str, email: str) -> list[WireUser]:
-        """Return users with this user name, or else this address, ignoring case; also inactive ones."""
-        refusals: list[Rejected] = []
-        searched: list[str] = []
-        for attributes, fits in _USER_FILTERS:
-            is_meant = partial(fits, email)
-            for attribute in attributes:
-                try:
-                    if found := await self._users_by(attribute, email, is_meant, operation):
-                        return found
-                except Rejected as error:
-                    refusals.append(error)  # the directory cannot filter by this attribute
-                    continue
-                searched.append(attribute)
-                break
-        if len(searched) == len(_USER_FILTERS) and self._ignoring_case.issuperset(searched):
-            return []
-        try:
-            users = await self._users_if_few(operation)
-        except (Rejected, NotFound, ServerFailed):
-            if not searched:
-                raise
-            # The directory does not list all users, and has just answered that it does not have this address.
-            return []
-        for _, fits in _USER_FILTERS:
-            if found := [user for user in users if fits(email, user)]:
-                return found
-        if refusals and not users and not searched:
-            raise refusals[-1]
-        return []
-
-    async def _users_by(
-        self, attribute: str, email: str, is_meant: Callable[[WireUser], bool], operation: str
-    ) -> list[WireUser]:
-        """Return the users with this address in the attribute; raise Rejected if it has no such filter."""
-        spellings = (email,) if attribute in self._ignoring_case else _case_variants(email)
-        for spelling in spellings:
-            found = await self._users_spelled(attribute, spelling, is_meant, operation)
-            if found and attribute not in self._tried_case and spelling != spelling.swapcase():
-                # Once: where the filter ignores case, each later look-up saves the other spellings.
-                self._tried_case.add(attribute)
-                swapped = await self._users_spelled(attribute, spelling.swapcase(), is_meant, operation)
-                if {user.id for user in swapped} == {user.id for user in found}:
-                    self._ignoring_case.add(attribute)
-            if found:
-                return found
-        return []
-
-    async def _users_spelled(
-        self, attribute: str, spelling: str, is_meant: Callable[[WireUser], bool], operation: str
-    ) -> list[WireUser]:
-        condition = f"{attribute} eq {_quoted(spelling)}"
-        users = await self._find("/Users", operation, WireUser, condition, is_meant)
-        return list(filter(is_meant, users))
-
-    async def _users_if_few(self, operation: str) -> list[WireUser]:
-        """Return all users of a small directory; none if it has more than `SMALL_DIRECTORY`.
-
-        No filter may have found an address that the directory holds in another case.
-        """
-        reader = self._reader("/Users", operation, WireUser, lambda _: False)
-        page = reader.parse_page(await reader.ask({"startIndex": 1, "count": 1}))
-        return [] if (page.totalresults or 0) > SMALL_DIRECTORY else await reader.read({})
 
     async def groups_by_external_id(self, external_id: str) -> list[Group]:
         """Return all groups with exactly this externalId."""
@@ -230,7 +161,7 @@ class Scim:
     async def remove_member(self, group_id: str, user_id: str) -> None:
         """Remove the user from the group; idempotent. Raise NotFound if there is no such group."""
         operation = f"remove member {user_id} from group {group_id}"
-        by_filter = {"op": "remove", "path": f"members[value eq {_quoted(user_id)}]"}
+        by_filter = {"op": "remove", "path": f"members[value eq {quoted(user_id)}]"}
         # Entra sends this form, and directories made for Entra understand it.
         by_value = {"op": "remove", "path": "members", "value": [{"value": user_id}]}
         for change in (by_filter, by_value):
@@ -259,7 +190,7 @@ class Scim:
     ) -> list[Group]:
         operation = f"find group by {attribute} {value}"
         try:
-            condition = f"{attribute} {operator} {_quoted(value)}"
+            condition = f"{attribute} {operator} {quoted(value)}"
             groups = await self._find("/Groups", operation, WireGroup, condition, fits)
         except Rejected:
             # Read all groups, because not every directory can filter by every attribute, and a group of
@@ -310,39 +241,8 @@ class Scim:
         raise MalformedAnswer(self._system, operation, "the answer is no SCIM group", ambiguous=ambiguous)
 
 
-def _has_name(email: str, user: WireUser) -> bool:
-    return is_same_address(email, user.username)
-
-
-def _has_address(email: str, user: WireUser) -> bool:
-    return any(is_same_address(email, address) for address in user.addresses())
-
-
-#: The attributes to search for users, and the check that an entry matches. Of several attributes, the first
-#: one that the directory can filter by is used.
-_USER_FILTERS: tuple[tuple[tuple[str, ...], Callable[[str, WireUser], bool]], ...] = (
-    (("userName",), _has_name),
-    (("emails.value", "emails", 'emails[type eq "work"].value'), _has_address),
-)
-
-
-def _case_variants(email: str) -> Sequence[str]:
-    """Return the address in its usual cases, for directories that compare case-sensitively."""
-    local, at, domain = email.partition("@")
-    capitals = re.sub("[A-Za-z]+", lambda word: word[0].capitalize(), local)
-    return tuple(
-        dict.fromkeys((email, email.translate(LOWER_CASE), f"{capitals}{at}{domain.translate(LOWER_CASE)}"))
-    )
-
-
 def _group_path(group_id: str) -> str:
     return f"/Groups/{quote(group_id, safe='')}"
-
-
-def _quoted(value: str) -> str:
-    # RFC 7644, 3.4.2.2: a comparison value is a JSON string. Escaping by JSON's rules prevents injection
-    # into the filter.
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _explain(answer: Answer) -> str:

@@ -36,6 +36,8 @@ class Dialect:
     made: int = 0
 
     filters: ClassVar[tuple[str, ...]] = ("userName", "emails.value", "displayName", "externalId")
+    #: Whether conditions can be joined by `or`.
+    has_or: ClassVar[bool] = True
     largest_page: ClassVar[int] = 100
     ref_base: ClassVar[str] = "https://idp.example.com/scim/v2/Users/"
 
@@ -62,6 +64,12 @@ class Dialect:
         if name == "externalId":
             return bool(resource.get(name) == value)
         return str(resource.get(name, "")).lower() == value.lower()
+
+    def conditions(self, text: str) -> list[tuple[str, str]]:
+        """Read a filter: attributes and values of its conditions."""
+        matches = [_FILTER.fullmatch(each) for each in text.split(" or ")]
+        assert all(matches), text
+        return [(match["name"], json.loads(match["value"])) for match in matches if match]
 
     def refuse_filter(self, _name: str) -> Response:
         """The answer to a filter that it does not have."""
@@ -125,12 +133,12 @@ class Dialect:
         """List what fits."""
         found = everything
         if "filter" in query:
-            match = _FILTER.fullmatch(query["filter"])
-            assert match, query["filter"]
-            if match["name"] not in self.filters:
-                return self.refuse_filter(match["name"])
-            value = json.loads(match["value"])
-            found = [each for each in everything if self.matches(each, match["name"], value)]
+            conditions = self.conditions(query["filter"])
+            if unknown := next((name for name, _ in conditions if name not in self.filters), None):
+                return self.refuse_filter(unknown)
+            if len(conditions) > 1 and not self.has_or:
+                return self.refuse_filter("or")
+            found = [each for each in everything if any(self.matches(each, *one) for one in conditions)]
         if kind == "Groups":
             found = [self.shown(each, {"excludedAttributes": "members"}) for each in found]
         count = min(int(query.get("count", self.largest_page)), self.largest_page)
@@ -277,6 +285,7 @@ class Aws(Dialect):
     """
 
     filters = ("userName", "displayName", "externalId")
+    has_or = False
     largest_page = 50
 
     def shown(self, group: Document, query: Document) -> Document:
