@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from temporalio import activity
 
 from activities import activity_context
+from activities.errors import NotConfigured
 from activities.notices.events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
@@ -27,6 +28,11 @@ MAX_SLACK_NAME = 200
 _MOMENT = "\0"
 
 _SEND = "send a notice"
+_NOTICES = "notices"
+_NO_RECIPIENT = (
+    "no address gets this notice: the environment has neither an owner nor collaborators, and "
+    "MOORAGE_NOTICES__PLATFORM_TEAM is empty"
+)
 
 _Send = Callable[[Notification], Awaitable[None]]
 
@@ -59,7 +65,9 @@ class Notifications(NotificationActivities):
         """
         delivered = _Delivered.read(activity_context.last_checkpoint())
         failed: list[ClientError] = []
-        senders = self._senders(delivered, is_for_programs=input.kind in FOR_PROGRAMS)
+        senders = self._senders(input, delivered)
+        if not senders and self._channels.mail and input.kind not in FOR_PROGRAMS:
+            raise NotConfigured(_NOTICES, _NO_RECIPIENT, "Set MOORAGE_NOTICES__PLATFORM_TEAM")
         for name, send_by in senders.items():
             if name not in delivered.by:
                 try:
@@ -76,21 +84,20 @@ class Notifications(NotificationActivities):
             refused=tuple(delivered.refused),
         )
 
-    def _senders(self, delivered: "_Delivered", *, is_for_programs: bool) -> Mapping[str, _Send]:
+    def _senders(self, notice: Notification, delivered: "_Delivered") -> Mapping[str, _Send]:
+        """Return the channels that have a recipient of the notice: an e-mail needs people."""
         senders: dict[str, _Send] = {}
         channels = self._channels
         if webhook := channels.webhook:
             source = channels.event_source
             senders["webhook"] = lambda notice: _post(webhook, notice, source)
-        if is_for_programs:
+        if notice.kind in FOR_PROGRAMS:
             return senders
         if slack := channels.slack:
             senders["Slack"] = lambda notice: slack.post(notice.id, _slack(notice), _SEND)
-        if mail := channels.mail:
-            platform_team = channels.platform_team
-            senders["e-mail"] = lambda notice: _send_mail(
-                mail, _with_platform_team(notice, platform_team), delivered
-            )
+        recipients = _with_platform_team(notice, channels.platform_team)
+        if (mail := channels.mail) and recipients.people:
+            senders["e-mail"] = lambda _: _send_mail(mail, recipients, delivered)
         return senders
 
 
@@ -197,13 +204,19 @@ def text(
         lines.append(f"It is kept for {grace} after that, so that it can still be extended.")
     lines.append("")
     longest = notice.latest_end - notice.ends_at
-    if longest > timedelta(0):
+    if notice.owner_left:
+        lines.append(f"Its owner has left. A member of team {notice.team} can take it:  {_take(notice)}")
+    elif longest > timedelta(0):
         lines.append(
             f"To keep it longer, by up to {format_duration(longest)}:  moorage extend {notice.name} --by 1h"
         )
     else:
         lines.append("It cannot be extended any more; the platform team can.")
     return "\n".join(lines) + "\n"
+
+
+def _take(notice: Notification) -> str:
+    return f"moorage transfer {notice.name} --to EMAIL"
 
 
 _OF_ACCESS = frozenset(
@@ -246,7 +259,7 @@ def _text_of_access(notice: Notification, ends_at: str) -> str:
             f"({notice.template}, {notice.team}). It ends {ends_at}, unless a member of "
             f"team {notice.team} takes it.",
             "",
-            f"To take it:  moorage transfer {notice.name} --to EMAIL",
+            f"To take it:  {_take(notice)}",
         ]
     elif notice.kind is NotificationKind.TRANSFERRED:
         lines = [

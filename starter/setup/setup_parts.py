@@ -19,6 +19,7 @@ from starter.setup.environments import Environments
 from starter.setup.group_probe import GroupProbe
 from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
+from starter.setup.notices import Notices
 from starter.setup.temporal import Temporal
 from worker.data_converter import data_converter
 from worker.settings.groups.expiry import Sweep
@@ -83,6 +84,7 @@ def all_checks(
         *tokens,
         *(key, project, repositories, roles, blueprints),
         *identity.parts(key, project, roles, tokens[0] if tokens else None),
+        *Notices(settings.notices).parts(),
         *of_hosts,
         *of_temporal,
         *Environments(temporal, hosts).parts(attributes),

@@ -198,6 +198,54 @@ async def test_each_recipient_gets_the_mail_once(
         assert message["Message-ID"] == f"<{NOTICE.id}@moorage>"
 
 
+OPS = ("ops@example.com", BOB)
+
+
+@pytest.mark.parametrize(
+    ("people", "platform_team", "owner_left", "recipients"),
+    [
+        ((), OPS, True, list(OPS)),
+        ((BOB, CAROL), OPS, True, [BOB, CAROL, OPS[0]]),
+        ((BOB, CAROL), (), True, [BOB, CAROL]),
+        ((ALICE, BOB), OPS, False, [ALICE, BOB]),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [NotificationKind.OWNER_LEFT, NotificationKind.WARNING, NotificationKind.ENDED]
+)
+async def test_the_platform_team_gets_what_has_no_owner(
+    people: tuple[str, ...],
+    platform_team: tuple[str, ...],
+    owner_left: bool,
+    recipients: list[str],
+    kind: NotificationKind,
+) -> None:
+    """Ensures that they get it too, once each, and nothing about environments that have an owner."""
+    notice = NOTICE.model_copy(update={"people": people, "owner_left": owner_left, "kind": kind})
+    async with mail_server() as mailbox:
+        channels = NotificationChannels(mail=mail(mailbox), platform_team=platform_team)
+        result = await succeed(Notifications(channels).send, notice)
+    assert result.delivered_by == ("e-mail",)
+    [(got, message)] = mailbox.mails
+    assert sorted(got) == sorted(recipients)
+    assert message["To"] == ", ".join(recipients)
+
+
+async def test_a_notice_that_has_no_recipient_says_so_and_fails_no_other_channel() -> None:
+    """Ensures that the error names the setting, and that a webhook still gets it."""
+    notice = NOTICE.model_copy(update={"people": (), "owner_left": True})
+    async with mail_server() as mailbox:
+        error = await fail(Notifications(NotificationChannels(mail=mail(mailbox))).send, notice)
+        assert error.non_retryable
+        assert "MOORAGE_NOTICES__PLATFORM_TEAM" in error.message
+        assert "refuses the recipients" not in error.message
+        with webhook_receiver() as receiver:
+            async with hook(receiver.url, SECRET) as webhook:
+                channels = NotificationChannels(webhook=webhook, mail=mail(mailbox))
+                result = await succeed(Notifications(channels).send, notice)
+    assert (result.delivered_by, len(receiver.got), mailbox.mails) == (("webhook",), 1, [])
+
+
 async def test_slack_is_sent_names_and_not_its_own_signs() -> None:
     """Ensures that a name mentions no user and makes no link, and that the longest text is one message."""
     odd = {
@@ -299,6 +347,9 @@ def test_the_words() -> None:
     spent = text(NOTICE.model_copy(update={"latest_end": NOTICE.ends_at}))
     assert "cannot be extended any more" in spent
     assert "has ended" in text(NOTICE.model_copy(update={"kind": NotificationKind.ENDED}))
+    ownerless = text(NOTICE.model_copy(update={"owner_left": True}))
+    assert "A member of team blue can take it:  moorage transfer demo --to EMAIL" in ownerless
+    assert "moorage extend" not in ownerless
 
 
 def test_the_words_of_one_that_is_ready_or_could_not_be_created() -> None:

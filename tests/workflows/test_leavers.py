@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -17,8 +17,10 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities import leaver_sweep
 from activities.interceptor import ActivityInterceptor
 from activities.leaver_sweep import LeaverSweep
+from activities.notices.notifications import NotificationChannels, Notifications
 from clients.errors import Denied, Rejected, ServerFailed
-from contracts.environment import EnvironmentStatus, Phase
+from clients.smtp import Security, Smtp
+from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ExtendInput, TransferInput
 from contracts.leaver_rules import (
     LEAVER_WORKFLOW,
@@ -31,12 +33,15 @@ from contracts.leaver_rules import (
 from contracts.notifications import NotificationKind
 from contracts.temporal import workflow_memo
 from starter.monitoring.warnings import waiting_leavers
+from tests.activities.activity_runs import succeed
+from tests.activities.notification_receivers import mail_server
+from tests.support.deadline import HANG
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, until
 from tests.workflows.scripted_activities import Script
-from tests.workflows.sweeping import is_listed, lives_by
+from tests.workflows.sweeping import is_listed, lives_by, sweeper
 from workflows.environment import EnvironmentWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 
@@ -97,12 +102,11 @@ class Office:
     number: int = 0
 
     async def environment(
-        self, owner: str, *people: str, ends_in: float = 7 * 86400, queue: str = ""
+        self, owner: str, *people: str, ends_in: float = 7 * 86400, queue: str = "", **policy: Any
     ) -> Handle:
         self.number += 1
-        start = lives_by(
-            f"lv-{os.getpid()}-{self.number}", ttl=timedelta(days=7), extension={"times": 9, "total": "9d"}
-        )
+        policy = {"extension": {"times": 9, "total": "9d"}, **policy}
+        start = lives_by(f"lv-{os.getpid()}-{self.number}", ttl=timedelta(days=7), **policy)
         spec = start.environment.spec.model_copy(update={"collaborators": people})
         start = start.model_copy(
             update={"environment": start.environment.model_copy(update={"owner": owner, "spec": spec})}
@@ -212,6 +216,48 @@ async def test_an_owner_who_has_left_loses_access_and_the_team_gets_an_offer(off
     assert now.expires_at == before.expires_at, "the end that it had is not given back"
     run = await handle.describe()
     assert not await run.memo_value(workflow_memo.OWNER_LEFT, "")
+
+
+async def test_an_environment_that_its_team_does_not_take_ends_with_warnings_to_the_platform_team(
+    office: Office,
+) -> None:
+    """Ensures that the platform team gets the offer, the warning and the end by e-mail."""
+    handle = await office.environment(ADA, without_owner="2s", warnings=["1s"])
+    await office.environment(BOB, *PLENTY)
+    office.directory.gone = {ADA}
+    result = await office.sweep()
+    assert [line.result for line in result.lines] == ["offered to team blue"]
+    async with sweeper(office.client) as sweep_ends:
+
+        async def is_closed() -> bool:
+            await sweep_ends()
+            return (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
+
+        await until(is_closed, "it has ended")
+    ended = await handle.result()
+    assert (ended.outcome, ended.phase) == (Outcome.EXPIRED, Phase.GONE)
+    left = ended.owner_left
+    assert left is not None
+    assert ended.expires_at >= left.at + timedelta(seconds=2), "the team had less time than the template says"
+    notices = office.script.notices
+    assert [(notice.kind, notice.owner_left, notice.people) for notice in notices] == [
+        (kind, True, ())
+        for kind in (NotificationKind.OWNER_LEFT, NotificationKind.WARNING, NotificationKind.ENDED)
+    ]
+    assert [entry.action for entry in ended.audit_log].count("notified its people") == len(notices)
+    async with mail_server() as mailbox:
+        smtp = Smtp(
+            "127.0.0.1",
+            mailbox.port,
+            security=Security.NONE,
+            sender="moorage@example.com",
+            login=None,
+            timeout=timedelta(seconds=HANG),
+        )
+        channels = Notifications(NotificationChannels(mail=smtp, platform_team=("ops@example.com",)))
+        for notice in notices:
+            await succeed(channels.send, notice)
+    assert [recipients for recipients, _ in mailbox.mails] == [["ops@example.com"]] * len(notices)
 
 
 async def test_an_end_that_is_nearer_stays(office: Office) -> None:
