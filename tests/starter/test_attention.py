@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
@@ -13,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment import System
 from contracts.temporal.task_queues import OwnQueues
+from starter.api import health
 from starter.monitoring import warnings
 from starter.monitoring.warnings import Attention, find_unpolled_queues, overdue_sweep, stuck_environments
 from worker.settings.groups.expiry import Sweep
@@ -48,6 +51,10 @@ class Pretended:
             poller.last_access_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=ago))
             answer.pollers.append(poller)
         return answer
+
+    async def describe_namespace(self, *_: Any, **__: Any) -> None:
+        if self.error:
+            raise self.error
 
     def get_schedule_handle(self, _: str) -> Any:
         async def describe(**_: Any) -> Any:
@@ -167,3 +174,24 @@ async def test_a_host_without_a_worker_is_named_with_the_command_that_starts_one
         "No worker has asked for steps on host eu (task queue moorage-host-eu) for 2m: start one: "
         "moorage worker --host eu.",
     )
+
+
+async def test_readyz_is_degraded_while_the_worker_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the API stays in service, and says what is missing only until a worker polls."""
+    monkeypatch.setattr(warnings, "READ_INTERVAL_SECONDS", 0.0)
+    client = Pretended(schedule=scheduled(1))
+    app = FastAPI()
+    app.include_router(health.router)
+    app.state.client, app.state.attention = client, Attention(client, Sweep())  # type: ignore[arg-type]
+    app.state.catalogue = app.state.tokens = SimpleNamespace(current=lambda: None, problems=())
+    app.state.issuers = None
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+        assert (await http.get("/readyz")).json() == {"status": "ok"}
+        running, client.polls = client.polls, {queue: [600.0] for queue in client.polls}
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        for queue in ("moorage", "moorage-undo"):
+            assert f"(task queue {queue}) for 10m: start one." in answer.json()["remark"]
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        client.polls = running
+        assert (await http.get("/readyz")).json() == {"status": "ok"}
