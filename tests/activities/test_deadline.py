@@ -1,12 +1,13 @@
 """Ensures that a try which Temporal has given up begins nothing more: others try again by then, or undo."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 
 import pytest
 from temporalio.activity import ActivityCancellationDetails
 
+from activities import activity_context
 from clients.identity.scim import Scim
 from clients.transport.write_deadline import ensure_before_deadline
 from contracts.errors import ErrorType
@@ -16,14 +17,14 @@ from tests.activities.conftest import TIMEOUT, TOKEN, fresh
 from tests.support.stand_ins import running_stand_ins, set_faults
 
 
-async def beginning_after(seconds: float, *, halted: float = 0) -> str:
-    """Begin something after that long; first the whole process stands still for `halted` seconds."""
-    if halted:
-        await asyncio.sleep(0)
-        time.sleep(halted)  # noqa: ASYNC251  (nothing else may go on meanwhile)
-    await asyncio.sleep(seconds)
-    ensure_before_deadline("Rafay", "create project demo")
-    return "started"
+class Clock:
+    """A monotonic clock that stands still unless a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 async def beginning_once(go_on: asyncio.Event) -> str:
@@ -39,20 +40,43 @@ async def after_the_edge_has_seen_it() -> None:
         await asyncio.sleep(0)
 
 
-async def test_it_begins_what_it_likes_while_it_has_time() -> None:
-    assert await Running(lambda: beginning_after(0.3)).result() == "started"
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of activities, which only the test moves."""
+    clock = Clock()
+    monkeypatch.setattr(activity_context, "time", SimpleNamespace(monotonic=clock))
+    return clock
 
 
-async def test_when_its_time_is_over_it_begins_nothing() -> None:
-    failure = await fail(lambda: beginning_after(0.6), limit=0.4)
+async def test_it_begins_what_it_likes_while_it_has_time(clock: Clock) -> None:
+    go_on = asyncio.Event()
+    running = Running(lambda: beginning_once(go_on), limit=60)
+    await after_the_edge_has_seen_it()
+    clock.now += 59
+    go_on.set()
+    assert await running.result() == "started"
+
+
+async def test_when_its_time_is_over_it_begins_nothing(clock: Clock) -> None:
+    go_on = asyncio.Event()
+    running = Running(lambda: beginning_once(go_on), limit=60)
+    await after_the_edge_has_seen_it()
+    clock.now += 60
+    go_on.set()
+    failure = await running.failure()
     assert failure.type == ErrorType.INTERRUPTED, f"it failed otherwise: {failure}"
     assert "not started: its deadline has passed" in failure.message
 
 
-async def test_a_process_that_stood_still_for_too_long_is_late_for_good() -> None:
-    running = Running(lambda: beginning_after(0.5, halted=0.6), heartbeat_timeout=0.3)
+async def test_a_process_that_stood_still_for_too_long_is_late_for_good(clock: Clock) -> None:
+    """Ensures that heartbeats that are sent again afterwards do not make it believe that it is in time."""
+    go_on = asyncio.Event()
+    running = Running(lambda: beginning_once(go_on), heartbeat_timeout=0.3)
+    await running.beats_more(1)
+    clock.now += 0.3
+    await running.beats_more(2)
+    go_on.set()
     failure = await running.failure()
-    assert running.beats, "it has not beaten since, so that it shows nothing"
     assert failure.type == ErrorType.INTERRUPTED, f"it failed otherwise: {failure}"
 
 

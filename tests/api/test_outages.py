@@ -1,7 +1,6 @@
 """When the worker or Temporal is away: answers come soon, say what is known, and nothing is lost."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -112,19 +111,17 @@ async def test_a_stop_while_an_environment_is_watched(stack: Stack, bob: Caller)
     name = unique()
     await bob.ready(name)
     seen = []
-    stopped_at = time.monotonic()
     try:
         async for event, _ in bob.events(name):
             seen.append(event)
-            stopped_at = time.monotonic()
             await stack.stop(Part.API)
     except httpx.TransportError:
         pytest.fail("the stream was cut instead of ended")
     finally:
-        took = time.monotonic() - stopped_at
         await stack.start(Part.API)
     assert seen == ["status"]
-    assert took < 4.0
+    # It says so when it has waited for open requests as long as it may, and cuts the rest.
+    assert "graceful shutdown exceeded" not in (stack.folder / "logs" / "API.log").read_text()
     async for event, view in bob.events(name):
         assert (event, view.phase) == ("status", "ready")
         break

@@ -55,17 +55,23 @@ BLUE = StateInput(person="alice@example.com", teams=("blue",))
 class _EdgeOfAudits(Interceptor):
     """The product's edge for what is real; scripted steps do without, so that they can be cut anywhere."""
 
+    def __init__(self, started: list[str]) -> None:
+        self._started = started
+
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Chosen(next)
+        return _Chosen(next, self._started)
 
 
 class _Chosen(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, started: list[str]) -> None:
         super().__init__(next)
         self._edge = ActivityInterceptor().intercept_activity(next)
+        self._started = started
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         is_real = activity.info().activity_type.startswith("capacity.")
+        if activity.info().attempt == 1:
+            self._started.append(activity.info().activity_type)
         return await (self._edge if is_real else self.next).execute_activity(input)
 
 
@@ -103,6 +109,8 @@ class CapacityBench:
     start: CapacityStart
     script: Script = field(default_factory=Script)
     workers: int = 0
+    #: The activities that workers have started, in order; not the further attempts of one that failed.
+    started: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reservations = Reservations(self.client, start=self.start)
@@ -114,7 +122,7 @@ class CapacityBench:
         admission = WakeAdmission(self.client, self.admission)
         scripted = [each for each in self.script.activities() if name_of(each) not in _REAL]
         activities: list[Callable[..., Any]] = [*scripted, capacity.audit, capacity.resize, admission.admit]
-        edge = [_EdgeOfAudits()]
+        edge = [_EdgeOfAudits(self.started)]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker
 
@@ -157,6 +165,17 @@ class CapacityBench:
     async def held(self) -> dict[str, Reservation]:
         """Who holds what, by name."""
         return {one.name: one for one in await self.reservations.list_reservations()}
+
+    async def until_audited(self, times: int) -> None:
+        """Wait until so many audits have looked at what is there now, and their results have been applied."""
+        # The first of them may have started before, and the last is only one that starts: before it does,
+        # the workflow has applied what the one before has found.
+        wanted = self.started.count("capacity.audit") + times + 2
+
+        async def there() -> bool:
+            return self.started.count("capacity.audit") >= wanted
+
+        await until(there, f"{times} audits have looked at it")
 
     async def until_held(self, *names: str, seconds: float = 20) -> None:
         async def there() -> bool:

@@ -270,7 +270,7 @@ async def test_a_place_for_which_nothing_begins(server: WorkflowEnvironment) -> 
     """Ensures that a place whose life never begins is kept while it may yet, and is free after that."""
     async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
         await house.reservations.reserve(house.ask("never"))
-        await asyncio.sleep(SOON.total_seconds() * 4)
+        await house.until_audited(3)
         assert set(await house.held()) == {"never"}, "several audits have taken it from one that may begin"
         await house.reservations.withdraw("never", house.ask("never").life)
         await house.until_held()
@@ -383,7 +383,7 @@ async def test_what_is_over_and_still_listed_as_open(server: WorkflowEnvironment
             CapacityWorkflow.release, ReleaseInput(name="over", life=life.start.environment.mark.life)
         )
         await house.until_held()
-        await asyncio.sleep(SOON.total_seconds() * 5)
+        await house.until_audited(3)
         assert not await house.held(), "an audit has taken it up again"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -34,6 +34,7 @@ from tests.workflows.test_people import ALICE, notices_for_people, reach, ready
 from tests.workflows.test_people import change as change_people
 from tests.workflows.test_sleep import asleep, delete, reaches, refusal_of, sleep, wake, with_policy
 from workflows.environment import EnvironmentWorkflow
+from workflows.sleep import INTERVAL_AFTER_FAILED_START
 
 SMALL = a_start("a").environment.template
 MEDIUM = SMALL.model_copy(
@@ -92,6 +93,23 @@ async def in_another_run(life: Life, first: str | None) -> None:
 async def count_events(life: Life, kind: EventType.ValueType) -> int:
     history = await life.handle.fetch_history()
     return sum(event.event_type == kind for event in history.events)
+
+
+async def rest_of(life: Life) -> timedelta:
+    """How long it waits now for its policy of sleep to do something; wait until it does so."""
+    found: list[timedelta] = []
+
+    async def there() -> bool:
+        events = (await life.handle.fetch_history()).events
+        found.extend(
+            event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+            for event in events
+            if b"until its policy of sleep" in event.user_metadata.summary.data
+        )
+        return bool(found)
+
+    await until(there, "it waits for its policy of sleep")
+    return found[-1]
 
 
 async def until_event(life: Life, kind: EventType.ValueType, count: int, what: str) -> None:
@@ -378,7 +396,8 @@ async def test_a_schedule_does_not_start_again_and_again_what_cannot_start(bench
     again = await start_again(bench, life, start)
     await notified(bench, [NotificationKind.ASLEEP] * 2)
     status = await reaches(again, Phase.ASLEEP)
-    await asyncio.sleep(1)
+    # It waits for its next try, so that it has decided not to try at once.
+    assert await rest_of(again) >= INTERVAL_AFTER_FAILED_START - timedelta(minutes=5)
     assert bench.script.calls.count("sleep.resume") == 1
     assert status.sleep
     assert status.sleep.problem
