@@ -58,14 +58,18 @@ class Caller:
             await asyncio.sleep(next(looks))
         return view
 
-    async def ready(self, name: str, **fields: Any) -> EnvironmentView:
-        """A new environment that is ready."""
+    async def accepted(self, name: str, **fields: Any) -> None:
+        """Ask for an environment, as soon as a host of a new stack has reported."""
         deadline = time.monotonic() + MAX_WAIT
         # The short timeouts of the tests may pass before a host answers for the first time on a busy machine.
         while (answer := await self.ask(name, **fields)).status_code == 503 and time.monotonic() < deadline:
             assert "has not reported yet" in answer.text, answer.text
             await asyncio.sleep(0.5)
         assert answer.status_code == 202, answer.text
+
+    async def ready(self, name: str, **fields: Any) -> EnvironmentView:
+        """A new environment that is ready."""
+        await self.accepted(name, **fields)
         return await self.until(name, lambda view: view.phase == "ready", looks=pauses(PAUSE, LONGEST_PAUSE))
 
     async def gone(self, name: str) -> EnvironmentView:

@@ -90,7 +90,7 @@ async def _make(stack: Stack, bob: Caller, long: Caller) -> None:
             making.create_task(bob.ready(name, collaborators=[CAROL.email, DAVE.email]))
         making.create_task(bob.ready("deleted"))
         # It lives for seconds, so on a busy machine it may end before it is ready.
-        making.create_task(bob.ask("expired", template="brief"))
+        making.create_task(bob.accepted("expired", template="brief"))
         making.create_task(bob.ready("only-one", template="single"))
         making.create_task(long.ready(LONGEST_NAME, team="platform-engineering-and-developer-experience"))
     left = await long.ready("left", team="blue")

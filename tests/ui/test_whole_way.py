@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import yaml
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from embedded.stack.stack import Stack
 from tests.lifecycle.databases import Systems
 from tests.support.stack import DAVE, unique
 from tests.ui.browser import MAX_WAIT, Person
+
+#: More than any page has to stop at.
+MAX_TABS = 60
 
 
 async def test_ask_watch_use_extend_share_and_delete(
@@ -60,6 +63,57 @@ async def test_ask_watch_use_extend_share_and_delete(
     await bob.open(f"/environments/{name}/history")
     await bob.sees(f"added {DAVE.email}")
     assert bob.complaints == []
+
+
+async def test_ask_extend_and_delete_by_the_keyboard_alone(bob_at_browser: Person, stack: Stack) -> None:
+    bob, page, name = bob_at_browser, bob_at_browser.page, unique("keys")
+    await bob.open("/")
+    await _press(page, 'a[href="/new"]')
+    await bob.sees("Choose a template.")
+    await _press(page, 'a[href="/new/small"]')
+    await bob.sees("New environment from small")
+    await _tab_to(page, "#name")
+    # The field has the suggestion, which the first Tab selects.
+    await page.keyboard.type(name)
+    await expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+    await _tab_to(page, "#ttl-range")
+    before = await page.locator("output").inner_text()
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.locator("output")).not_to_have_text(before)
+    await _press(page, 'button[value="request"]')
+    await bob.sees("It was asked for, and is being made.")
+    await bob.state("Ready")
+
+    extend = 'form[action$="/extend"] button'
+    await expect(page.locator(extend).first).to_be_visible(timeout=MAX_WAIT)
+    end = await page.locator("#facts + dl time").first.get_attribute("datetime")
+    await _press(page, extend, key="Space")
+    await bob.sees("Its end was moved.")
+    assert await page.locator("#facts + dl time").first.get_attribute("datetime") != end
+
+    await _press(page, "#delete > summary")
+    await _tab_to(page, "#typed")
+    await page.keyboard.type(name)
+    await _press(page, 'form[action$="/delete"] button')
+    await bob.state("Deleted")
+    assert Systems(stack).holds(name) == {}
+    assert bob.complaints == []
+
+
+async def _tab_to(page: Page, selector: str) -> None:
+    """Move the focus by the Tab key."""
+    is_there = "(selector) => document.activeElement.matches(selector)"
+    for _ in range(MAX_TABS):
+        await page.keyboard.press("Tab")
+        if await page.evaluate(is_there, selector):
+            return
+    raise AssertionError(f"the Tab key does not reach {selector}")
+
+
+async def _press(page: Page, selector: str, key: str = "Enter") -> None:
+    """Use what the Tab key reaches."""
+    await _tab_to(page, selector)
+    await page.keyboard.press(key)
 
 
 async def test_a_wrong_name_is_reported_beside_its_field_before_and_after_it_is_sent(
