@@ -32,12 +32,29 @@ class AccessRecorder:
         self._respond = respond
         self._wrong = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
         self._denied = Throttle(DENIALS_BURST, DENIALS_PER_SECOND)
+        self._unverified = Throttle(WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND)
 
     def record_unknown(self, scope: Scope, **more: str) -> Limited | None:
         """Record a request without a known caller; return Limited after too many from its address."""
         limited = self._wrong.record(peer_of(peer_in(scope)))
         record_not_signed_in(scope, limited, **more)
         return limited
+
+    def record_unverified(self, scope: Scope, reason: str) -> None:
+        """Record a request whose token cannot be verified now; above the rate, the lines are left out.
+
+        The caller is not limited: the token may be valid.
+        """
+        if self._unverified.record(peer_of(peer_in(scope))) is None:
+            security_log.record(
+                Verdict.FAILED,
+                actor="",
+                verb=verb_in(scope),
+                object="",
+                peer=peer_in(scope),
+                reason=reason,
+                status=int(HTTPStatus.SERVICE_UNAVAILABLE),
+            )
 
     async def call(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application for the principal; the result is recorded before the caller has it."""

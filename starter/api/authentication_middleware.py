@@ -8,6 +8,9 @@ from starter.api.access_recorder import AccessRecorder
 from starter.api.problem_details import RETRY_AFTER, ApiProblem, ProblemType, too_many
 from starter.auth.authentication import Authentication, IssuerUnavailable, TokenRefused
 
+#: For the security log and the caller. The cause is in the other log: it may have an address that only
+#: operators know.
+_ISSUER_SILENT = "the token cannot be verified, because its issuer does not answer: try again in a minute"
 _UNSIGNED = 'a token is needed, as the header "Authorization: Bearer …"'
 
 
@@ -43,13 +46,14 @@ class SignIn:
             await self._refuse(str(refusal), scope, receive, send)
             return
         except IssuerUnavailable:
+            self._recorder.record_unverified(scope, _ISSUER_SILENT)
             await _issuer_unavailable().response()(scope, receive, send)
             return
         scope.setdefault("state", {}).update(principal=principal, token=token)
         await self._recorder.call(principal, scope, receive, send)
 
     async def _refuse(self, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-        limited = self._recorder.record_unknown(scope)
+        limited = self._recorder.record_unknown(scope, reason=reason)
         problem = too_many("tokens that are not known", limited) if limited else _unauthenticated(reason)
         await problem.response()(scope, receive, send)
 
@@ -59,10 +63,9 @@ def _unauthenticated(reason: str) -> ApiProblem:
 
 
 def _issuer_unavailable() -> ApiProblem:
-    # The reason is in the log: it may have an address that only operators know.
     return ApiProblem(
         ProblemType.UNAVAILABLE,
-        "the token cannot be verified, because its issuer does not answer: try again in a minute",
+        _ISSUER_SILENT,
         system="issuer",
         headers={"Retry-After": RETRY_AFTER},
     )

@@ -112,8 +112,11 @@ async def test_a_wrong_answer_of_the_issuer_is_one_sentence(
     async with browser(app) as http:
         answer = fields_of(await way_back(await to_issuer(http), provider))
         changed = {name: value for name, value in {**answer, **changes}.items() if value}
-        refused = await http.get(f"{SIGNED_IN}?{urlencode(changed)}")
+        with structlog.testing.capture_logs() as captured:
+            refused = await http.get(f"{SIGNED_IN}?{urlencode(changed)}")
         assert refused.status_code == 403
+        assert lines(captured) == [("", "signed_in", "not_signed_in")]
+        assert "Traceback" not in f"{captured}{refused.text}"
         assert sentence in refused.text
         assert "alert(1)" not in refused.text
         # It is over: the same answer, even the right one, is good for nothing now.
@@ -124,7 +127,9 @@ async def test_a_wrong_answer_of_the_issuer_is_one_sentence(
 async def test_an_answer_with_a_field_twice_is_refused(app: FastAPI, provider: Provider) -> None:
     async with browser(app) as http:
         address = await way_back(await to_issuer(http), provider)
-        assert (await http.get(f"{address}&state=x")).status_code == 403
+        with structlog.testing.capture_logs() as captured:
+            assert (await http.get(f"{address}&state=x")).status_code == 403
+        assert lines(captured) == [("", "signed_in", "not_signed_in")]
 
 
 async def test_a_code_is_good_for_one_session(app: FastAPI, provider: Provider) -> None:
@@ -135,7 +140,12 @@ async def test_a_code_is_good_for_one_session(app: FastAPI, provider: Provider) 
         # With the cookie of the sign-in as it was, another browser gets nothing for the code.
         async with browser(app) as other:
             other.cookies = kept
-            assert "invalid_grant" in (await other.get(address)).text
+            with structlog.testing.capture_logs() as captured:
+                answer = await other.get(address)
+            assert (answer.status_code, "invalid_grant" in answer.text) == (403, True)
+            assert lines(captured) == [("", "signed_in", "not_signed_in")]
+            assert "invalid_grant" in str(captured)
+            assert fields_of(address)["code"] not in str(captured)
         # In this browser the person is signed in: the page that was opened again leads home.
         assert (await http.get(address)).headers["location"] == "/"
 

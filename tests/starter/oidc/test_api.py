@@ -1,7 +1,9 @@
 """Callers with tokens of an OpenID Connect issuer, at the API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,11 +12,13 @@ from fastapi import FastAPI
 
 from clients.safe_yaml import write_yaml
 from starter.auth.oidc.issuers import load_issuers
+from starter.auth.rate_limit import WRONG_TOKENS_BURST
 from starter.config_files import reloading
 from starter.config_files.yaml_source import FilesUnusable
 from tests.api.application import DEVELOPER, an_app, bearer
 from tests.api.caller import problem
 from tests.starter.oidc.issuer import FakeIssuer, running_issuer
+from tests.starter.oidc.test_verifier import FORGERIES
 
 
 @pytest.fixture
@@ -45,25 +49,76 @@ async def test_a_token_of_an_issuer_and_one_of_the_file_both_sign_in(
         assert (await http.get("/templates", headers=bearer(token))).status_code == 200
 
 
-async def test_a_refused_token_is_401_with_its_reason_and_one_line_in_the_security_log(
-    http: httpx.AsyncClient, issuer: FakeIssuer
+HOUR = 3600
+ATTACKS: dict[str, Callable[[FakeIssuer], str]] = {
+    **FORGERIES,
+    "expired": lambda issuer: issuer.token(exp=int(issuer.now()) - HOUR),
+    "without an end": lambda issuer: issuer.token(exp=None),
+    "not yet valid": lambda issuer: issuer.token(nbf=int(issuer.now()) + HOUR),
+    "for another audience": lambda issuer: issuer.token(aud="another"),
+    "of another issuer": lambda issuer: issuer.token(iss="https://evil.example"),
+    "with an unknown key id": lambda issuer: issuer.token(kid="invented"),
+    "with an address that is not verified": lambda issuer: issuer.token(email_verified=False),
+    "of a person in no team": lambda issuer: issuer.token(groups=["all"]),
+    "none of any issuer": lambda issuer: "guessed",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_each_attack_is_401_with_one_sentence_one_line_in_the_security_log_and_no_stack_trace(
+    http: httpx.AsyncClient, issuer: FakeIssuer, attack: str
 ) -> None:
-    token = issuer.token(aud="another")
+    token = ATTACKS[attack](issuer)
     with structlog.testing.capture_logs() as captured:
         answer = await http.get("/templates", headers=bearer(token))
     detail = problem(answer, 401)["detail"]
-    assert detail == "the token is for another service: its audience is not moorage-api"
-    assert [line["verdict"] for line in captured if line["event"] == "access"] == ["not_signed_in"]
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert detail.startswith(("the token", "alice@example.com", "the address"))
+    assert "\n" not in detail
+    if attack == "for another audience":
+        assert detail == "the token is for another service: its audience is not moorage-api"
+    assert [line["event"] for line in captured] == ["access"], "there is more in the logs than one line"
+    assert [(line["verdict"], line["reason"]) for line in captured] == [("not_signed_in", detail)]
+    assert "Traceback" not in f"{captured}{answer.text}"
+    assert "exc_info" not in captured[0]
     assert token not in f"{captured}{answer.text}"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"is_hanging": True},
+        {"key_set": b"{" + b" " * 10_000_000 + b"}"},
+        {"key_set": b"[" * 100_000},
+        {"discovery": {"issuer": "https://another.example"}},
+    ],
+    ids=["failing", "hanging", "10 MB of keys", "nested deeply", "of another issuer"],
+)
 async def test_an_issuer_that_does_not_answer_is_503_with_when_to_try_again(
-    http: httpx.AsyncClient, issuer: FakeIssuer
+    http: httpx.AsyncClient, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    issuer.status = 500
-    answer = await http.get("/templates", headers=bearer(issuer.token()))
-    assert "its issuer does not answer" in problem(answer, 503)["detail"]
-    assert answer.headers["Retry-After"]
+    """Ensures that no one is limited or locked out for it, and that the lines in the security log are few."""
+    monkeypatch.setattr("starter.auth.oidc.keys.FETCH_TIMEOUT", timedelta(seconds=0.5))
+    for name, value in fault.items():
+        setattr(issuer, name, value)
+    token = issuer.token()
+    with structlog.testing.capture_logs() as captured:
+        answers = [await http.get("/templates", headers=bearer(token)) for _ in range(WRONG_TOKENS_BURST * 2)]
+    details = {problem(answer, 503)["detail"] for answer in answers}
+    assert details == {
+        "the token cannot be verified, because its issuer does not answer: try again in a minute"
+    }
+    assert all(answer.headers["Retry-After"] for answer in answers)
+    accesses = [line for line in captured if line["event"] == "access"]
+    assert WRONG_TOKENS_BURST <= len(accesses) < len(answers)
+    assert {(line["verdict"], line["reason"], line["status"]) for line in accesses} == {
+        ("failed", *details, 503)
+    }
+    assert "Traceback" not in str(captured)
+    assert issuer.url not in f"{accesses}{answers[0].text}"
+    assert token not in str(captured)
+    assert (await http.get("/templates", headers=bearer(DEVELOPER))).status_code == 200
 
 
 async def test_a_changed_file_of_issuers_is_used_and_a_broken_one_is_counted(

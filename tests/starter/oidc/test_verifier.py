@@ -210,6 +210,50 @@ async def test_a_forged_token_is_refused(issuer: FakeIssuer, verifier: TokenVeri
     assert token not in str(refusal.value)
 
 
+SAME_ID = "same"
+KEY_A, KEY_B = (RSAKey.generate_key(2048, parameters={"kid": SAME_ID}) for _ in range(2))
+
+
+@pytest.mark.parametrize("are_keys_cached", [False, True], ids=["first", "cached"])
+async def test_two_issuers_whose_keys_have_the_same_id_are_kept_apart(
+    clock: Clock, are_keys_cached: bool
+) -> None:
+    """Ensures that key, audience, groups and robots of one issuer count for nothing at the other."""
+    async with running_issuer() as a, running_issuer() as b:
+        a.keys, b.keys = [KEY_A], [KEY_B]
+        a.now = b.now = lambda: NOW
+        verifier = TokenVerifier(
+            [
+                settings(a).model_copy(update={"audience": "at-a"}),
+                settings(b, platform_groups=(), robots=()).model_copy(update={"audience": "at-b"}),
+            ],
+            now=clock.wall,
+            keys_of=lambda known: IssuerKeys(known, clock=clock.monotonic),
+        )
+
+        async def both_accept() -> None:
+            assert await verifier.principal_of(a.token(KEY_A, aud="at-a")) == ALICE
+            assert await verifier.principal_of(b.token(KEY_B, aud="at-b")) == ALICE
+
+        if are_keys_cached:
+            await both_accept()
+        robot: dict[str, Any] = {"email": None, "repository": "acme/shop", "ref": "refs/heads/main"}
+        for token, reason in (
+            (a.token(KEY_A, iss=b.url, aud="at-b"), "signature is not valid"),
+            (a.token(KEY_A, iss=b.url, aud="at-a"), "signature is not valid"),
+            (b.token(KEY_B, iss=a.url, aud="at-a"), "signature is not valid"),
+            (b.token(KEY_B, aud="at-a"), "audience is not at-b"),
+            (a.token(KEY_A, aud="at-b"), "audience is not at-a"),
+            (b.token(KEY_B, aud="at-b", groups=["platform"]), "no group that is a team here"),
+            (b.token(KEY_B, aud="at-b", **robot), "has no claim email"),
+        ):
+            with pytest.raises(TokenRefused, match=reason):
+                await verifier.principal_of(token)
+        assert (await verifier.principal_of(a.token(KEY_A, aud="at-a", **robot))).email == ROBOT.email
+        await both_accept()
+        assert [a.requests.count("/keys"), b.requests.count("/keys")] == [1, 1]
+
+
 async def test_a_key_that_names_its_algorithm_is_good_for_no_other(
     issuer: FakeIssuer, verifier: TokenVerifier
 ) -> None:
