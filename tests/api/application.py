@@ -10,6 +10,7 @@ from temporalio.client import Client
 from starter.api.app import create_app
 from starter.auth.policy import Principal, Role
 from starter.auth.tokens import write_tokens
+from starter.environments.people_check import PeopleDirectory
 from starter.page.pages import add_pages
 from worker.settings.loading import load_settings
 
@@ -21,6 +22,11 @@ OPS = Principal(person="Ops", email="ops@example.com", teams=("blue",), role=Rol
 
 async def an_app(folder: Path, **variables: str) -> FastAPI:
     """The application with two people's tokens, and a Temporal that nothing listens for."""
+    return await an_app_with(_Directory(), folder, **variables)
+
+
+async def an_app_with(people: PeopleDirectory, folder: Path, **variables: str) -> FastAPI:
+    """As `an_app`, with a directory that is asked."""
     tokens = folder / "tokens.yaml"
     write_tokens(tokens, [(DEVELOPER, DEV), (PLATFORM, OPS)])
     settings = load_settings(
@@ -36,9 +42,7 @@ async def an_app(folder: Path, **variables: str) -> FastAPI:
         }
     )
     client = await Client.connect("127.0.0.1:1", lazy=True)
-    return create_app(
-        settings, client, tokens_file=tokens, people=_Directory(), hosts={}, add_pages=add_pages
-    )
+    return create_app(settings, client, tokens_file=tokens, people=people, hosts={}, add_pages=add_pages)
 
 
 class _Directory:

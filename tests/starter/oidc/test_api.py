@@ -15,8 +15,8 @@ from starter.auth.oidc.issuers import load_issuers
 from starter.auth.rate_limit import WRONG_TOKENS_BURST
 from starter.config_files import reloading
 from starter.config_files.yaml_source import FilesUnusable
-from tests.api.application import DEVELOPER, an_app, bearer
-from tests.api.caller import problem
+from tests.api.application import DEVELOPER, an_app, an_app_with, bearer
+from tests.api.caller import fields_of, problem
 from tests.starter.oidc.issuer import FakeIssuer, running_issuer
 from tests.starter.oidc.test_verifier import FORGERIES
 
@@ -119,6 +119,44 @@ async def test_an_issuer_that_does_not_answer_is_503_with_when_to_try_again(
     assert issuer.url not in f"{accesses}{answers[0].text}"
     assert token not in str(captured)
     assert (await http.get("/templates", headers=bearer(DEVELOPER))).status_code == 200
+
+
+class Accounts:
+    """A directory with these accounts."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def find_user(self, email: str) -> object | None:
+        return email if email in self.addresses else None
+
+
+@pytest.mark.parametrize("has_account", [True, False])
+async def test_a_robot_asks_for_an_environment_if_the_directory_has_its_account(
+    tmp_path: Path, issuer: FakeIssuer, has_account: bool
+) -> None:
+    """Ensures that without an account the refusal is one sentence at the owner, before anything starts."""
+    robot = "ci-shop@example.com"
+    claims: dict[str, Any] = {"repository": "acme/shop", "ref": "refs/heads/main"}
+    file = tmp_path / "issuers.yaml"
+    rule = {"claims": claims, "email": robot, "teams": ["blue"]}
+    file.write_text(
+        write_yaml({"issuers": [{"url": issuer.url, "audience": "moorage-api", "robots": [rule]}]})
+    )
+    accounts = Accounts("alice@example.com", *([robot] if has_account else []))
+    app = await an_app_with(accounts, tmp_path, MOORAGE_API__ISSUERS_FILE=str(file))
+    headers = bearer(issuer.token(email=None, **claims))
+    body = {"name": "nightly", "template": "small"}
+    transport = httpx.ASGITransport(app, client=("203.0.113.7", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api/api/v1") as http:
+        checked = await http.post("/requests/check", json={"environments": [body]}, headers=headers)
+        if has_account:
+            assert checked.status_code == 200, checked.text
+            return
+        refusal = f"the directory does not know {robot}: correct the address, or ask the platform team"
+        assert fields_of(problem(checked, 422))["environments.0.owner"].startswith(refusal)
+        asked = await http.post("/environments", json=body, headers=headers)
+        assert fields_of(problem(asked, 422))["owner"].startswith(refusal)
 
 
 async def test_a_changed_file_of_issuers_is_used_and_a_broken_one_is_counted(
