@@ -25,7 +25,8 @@ PAUSE, LONGEST_PAUSE = 0.1, 0.4
 class Caller:
     """One person's way to the API."""
 
-    def __init__(self, base_url: str, token: str | None) -> None:
+    def __init__(self, base_url: str, token: str | None, email: str = "") -> None:
+        self.email = email
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.AsyncClient(
             base_url=f"{base_url}/api/v1", headers=headers, timeout=HANG, trust_env=False, verify=TLS
@@ -96,7 +97,7 @@ class Caller:
 async def calling(stack: Stack, email: str | None, token: str | None = None) -> AsyncIterator[Caller]:
     """A caller who is one of the stack's people, with this token or their own, or one without a token."""
     token = token or (stack.token_of(email) if email else None)
-    caller = Caller(stack.url(Part.API), token)
+    caller = Caller(stack.url(Part.API), token, email or "")
     async with caller.http:
         yield caller
 

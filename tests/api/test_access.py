@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from embedded.stack.stack import Part, Person, Stack
-from starter.auth.policy import TABLE, Relation, Verb
+from starter.auth.policy import GLOBAL_TABLE, TABLE, GlobalVerb, Relation, Role, Verb
 from starter.environments.schemas import EnvironmentView
 from tests.api.caller import Caller, calling, problem
+from tests.support.leavers import report_left
 from tests.support.sign_in import embedded_provider
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, unique
 
@@ -26,6 +27,12 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.KUBECONFIG: ("GET", "/kubeconfig", {200}),
     # With a request that is none, which is refused to those who may.
     Verb.CREDENTIAL: ("POST", "/credential", {422}),
+    # Of a person who is no collaborator, which is needless.
+    Verb.COLLABORATORS: ("DELETE", "/collaborators/no-one@example.com", {202}),
+    # To an address that is none, which is refused to those who may.
+    Verb.TRANSFER: ("POST", "/transfer", {422}),
+    # To the caller: needless for its owner, and refused to one of another team.
+    Verb.TAKE: ("POST", "/transfer", {202, 422}),
     # With a template that is none, and with none that is newer.
     Verb.RESIZE: ("POST", "/resize", {422}),
     Verb.UPGRADE: ("POST", "/upgrade", {200}),
@@ -42,10 +49,27 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
 PAST = "2020-01-01T00:00:00Z"
 BODIES: dict[Verb, dict[str, object]] = {
     Verb.RESIZE: {"template": "none"},
+    Verb.TRANSFER: {"to": "none"},
     Verb.CREDENTIAL: {"request": "none"},
     Verb.EXTEND: {"until": PAST},
     Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
 }
+
+#: What is called for each verb of the installation, and the statuses for those who may. In this order: what
+#: is frozen is thawed before the sweep.
+GLOBAL_CALLS: dict[GlobalVerb, tuple[str, str, dict[str, object] | None, set[int]]] = {
+    # Results that do not exist: no sweep and no upgrade of the shared stack is needed here.
+    GlobalVerb.LEAVERS: ("GET", "/leavers/x", None, {404}),
+    GlobalVerb.RECONCILE: ("GET", "/reconcile/x", None, {404}),
+    GlobalVerb.ROLLOUT: ("GET", "/rollouts/no-such-template", None, {200}),
+    GlobalVerb.FREEZE: ("PUT", "/freeze", {"reason": "a test"}, {200}),
+    GlobalVerb.THAW: ("DELETE", "/freeze", None, {200}),
+    GlobalVerb.SWEEP: ("POST", "/sweeps?dry_run=true", None, {200, 202}),
+    GlobalVerb.CAPACITY: ("GET", "/capacity", None, {200}),
+    GlobalVerb.HOLDINGS: ("GET", "/capacity?holdings=true", None, {200}),
+}
+#: Only on the page, where no token of the file is accepted: tests/page/test_platform.py walks them.
+OF_THE_PAGE = {GlobalVerb.AUDIT, GlobalVerb.FIGURES}
 
 
 @pytest.fixture
@@ -65,7 +89,8 @@ async def call(caller: Caller, verb: Verb, name: str) -> httpx.Response:
     """Make the verb's call; of a stream, only its beginning."""
     method, path, _ = CALLS[verb]
     if verb is not Verb.WATCH:
-        return await caller.http.request(method, f"/environments/{name}{path}", json=BODIES.get(verb))
+        body = {"to": caller.email} if verb is Verb.TAKE else BODIES.get(verb)
+        return await caller.http.request(method, f"/environments/{name}{path}", json=body)
     async with caller.http.stream(method, f"/environments/{name}{path}") as answer:
         if answer.status_code != 200:
             await answer.aread()
@@ -85,6 +110,52 @@ async def is_listed(caller: Caller, view: EnvironmentView) -> bool:
     answer = await caller.http.get("/environments", params={"limit": 200})
     assert answer.status_code == 200
     return view.name in {row["name"] for row in answer.json()["environments"]}
+
+
+def test_no_verb_is_left_out() -> None:
+    """Ensures that a new line of either table is walked here; `is_listed` walks the list."""
+    assert set(CALLS) | {Verb.LIST} == set(TABLE) == set(Verb)
+    assert set(GLOBAL_CALLS) | OF_THE_PAGE == set(GLOBAL_TABLE) == set(GlobalVerb)
+
+
+async def test_every_verb_of_the_installation_for_everybody(
+    alice: Caller, bob: Caller, signed_in: dict[str, Caller]
+) -> None:
+    """Ensures that each is answered or refused (403) by the role, for people of both kinds."""
+    people = (
+        (bob, Role.DEVELOPER),
+        (signed_in[BOB.email], Role.DEVELOPER),
+        (alice, Role.PLATFORM),
+        (signed_in[ALICE.email], Role.PLATFORM),
+    )
+    try:
+        for verb, (method, path, body, allowed) in GLOBAL_CALLS.items():
+            for caller, role in people:
+                answer = await caller.http.request(method, path, json=body)
+                if role in GLOBAL_TABLE[verb]:
+                    assert answer.status_code in allowed, (verb, role, answer.text)
+                else:
+                    assert "platform team" in problem(answer, 403)["detail"], (verb, role)
+    finally:
+        await alice.http.delete("/freeze")
+
+
+async def test_taking_once_the_owner_has_left_for_everybody(
+    stack: Stack, bob: Caller, carol: Caller, dave: Caller, signed_in: dict[str, Caller]
+) -> None:
+    """Ensures that team mates of both kinds take it, and that a collaborator and the former owner do not."""
+    view = await bob.ready(unique("left"), collaborators=[DAVE.email])
+    for taker, owner, others in (
+        (carol, BOB, (dave, signed_in[DAVE.email])),
+        (signed_in[BOB.email], CAROL, (dave, signed_in[DAVE.email])),
+    ):
+        await report_left(stack, view.name, view.life, owner.email)
+        for other in others:
+            assert (await call(other, Verb.TAKE, view.name)).status_code == 403
+        answer = await call(taker, Verb.TAKE, view.name)
+        assert answer.status_code == 202, answer.text
+        assert (await taker.until(view.name, lambda now: now.access is None)).owner == taker.email
+    await bob.gone(view.name)
 
 
 async def test_every_verb_for_everybody(
@@ -120,7 +191,9 @@ async def test_every_verb_for_everybody(
         for caller, view, relation in reversed(people):
             answer = await call(caller, verb, view.name)
             expected = allowed
-            if relation not in TABLE[verb]:
+            if (verb, relation) == (Verb.TAKE, Relation.TEAM_MATE):
+                expected = {403}  # it has an owner
+            elif relation not in TABLE[verb]:
                 expected = {403} if relation in TABLE[Verb.SHOW] else {404}
             assert answer.status_code in expected, (verb, relation, answer.text)
     assert (await bob.show(alone.name)).phase == "ready"
