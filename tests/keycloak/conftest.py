@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 
 from clients.identity.client_credentials import ClientCredentials, secret_proof
 from clients.identity.keycloak import Keycloak, token_url
+from clients.identity.scim import Scim
 from tools.keycloak.server import Keycloak as Server
 from tools.keycloak.server import running_keycloak
 
 REALM = "acme"
 DIRECTORY_CLIENT = "moorage-directory"
+_ADMIN_TOKEN_SECONDS = 30.0
+_TIMEOUT = timedelta(seconds=60)
 SHIPPED_REALM = Path(__file__).parents[2] / "deploy" / "keycloak" / "realm.json"
 
 
@@ -43,7 +47,7 @@ def server(
     tmp_path_factory: pytest.TempPathFactory, directory_secret: str, admin_password: str
 ) -> Iterator[Server]:
     text = SHIPPED_REALM.read_text().replace("${DIRECTORY_CLIENT_SECRET}", directory_secret)
-    realm = {**json.loads(text), "sslRequired": "none"}
+    realm = {**json.loads(text), "sslRequired": "none", "scimApiEnabled": True}
     realm["groups"] = [{"name": "team-payments"}, {"name": "platform"}]
     realm["users"] = [
         *realm["users"],
@@ -66,11 +70,15 @@ async def admin(server: Server, admin_password: str) -> AsyncIterator[httpx.Asyn
 
     class Renewed(httpx.Auth):
         requires_response_body = True
+        token, renew_at = "", 0.0
 
         def auth_flow(self, request: httpx.Request) -> Any:
-            # The token lives a minute, so each request gets a new one.
-            answer = yield httpx.Request("POST", token_url(server.realm_url("master")), data=form)
-            request.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            # The token lives a minute. To check the password takes Keycloak a second of processor.
+            if time.monotonic() >= self.renew_at:
+                self.renew_at = time.monotonic() + _ADMIN_TOKEN_SECONDS
+                answer = yield httpx.Request("POST", token_url(server.realm_url("master")), data=form)
+                self.token = answer.json()["access_token"]
+            request.headers["Authorization"] = f"Bearer {self.token}"
             yield request
 
     async with httpx.AsyncClient(
@@ -87,12 +95,37 @@ async def keycloak(server: Server, directory_secret: str) -> AsyncIterator[Keycl
     await client.close()
 
 
+@pytest.fixture(scope="session")
+async def scim_url(server: Server, admin: httpx.AsyncClient) -> str:
+    """The realm's SCIM service, which takes tokens of the same client once they name it as an audience."""
+    url = f"{server.realm_url(REALM)}/scim/v2"
+    [client] = (await admin.get("/clients", params={"clientId": DIRECTORY_CLIENT})).json()
+    mapper = {
+        "name": "SCIM",
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-audience-mapper",
+        "config": {"included.custom.audience": url, "access.token.claim": "true"},
+    }
+    path = f"/clients/{client['id']}/protocol-mappers/models"
+    (await admin.post(path, json=mapper)).raise_for_status()
+    return url
+
+
+@pytest.fixture
+async def scim(server: Server, scim_url: str, directory_secret: str) -> AsyncIterator[Scim]:
+    """The SCIM client, with the same rights."""
+    client = Scim(scim_url, credentials=_credentials(server, directory_secret), timeout=_TIMEOUT)
+    yield client
+    await client.close()
+
+
 def connect(server: Server, secret: str) -> Keycloak:
-    url, timeout = server.realm_url(REALM), timedelta(seconds=60)
-    credentials = ClientCredentials(
-        token_url(url), DIRECTORY_CLIENT, secret_proof(lambda: secret), timeout=timeout
-    )
-    return Keycloak(url, credentials, timeout=timeout)
+    return Keycloak(server.realm_url(REALM), _credentials(server, secret), timeout=_TIMEOUT)
+
+
+def _credentials(server: Server, secret: str) -> ClientCredentials:
+    url = token_url(server.realm_url(REALM))
+    return ClientCredentials(url, DIRECTORY_CLIENT, secret_proof(lambda: secret), timeout=_TIMEOUT)
 
 
 def person(name: str, *, enabled: bool = True, groups: list[str] | None = None) -> dict[str, Any]:
