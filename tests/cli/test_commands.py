@@ -347,7 +347,8 @@ async def test_doctor(stack: Stack, tmp_path: Path) -> None:
     assert (await Cli(tmp_path, **settings)("setup")).code == 0
     well = await Cli(tmp_path, **settings)("doctor", "-o", "json")
     assert (well.code, well.err) == (0, "")
-    systems = ["templates", "tokens", "control plane", "identity provider", "host cluster", "Temporal"]
+    parts = ("templates", "tokens", "control plane", "identity provider", "notices", "host cluster")
+    systems = [*parts, "Temporal"]
     assert list(dict.fromkeys(result["system"] for result in well.json)) == systems
     assert all(result["well"] for result in well.json)
     wrong = {"MOORAGE_CONTROL_PLANE__API_KEY": "wrong", "MOORAGE_IDENTITY__URL": "http://127.0.0.1:1"}
