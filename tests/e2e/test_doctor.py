@@ -102,4 +102,4 @@ async def test_the_quota_and_the_limit_range_are_rehearsed(
     refused = await host.find_refused_policies()
     await host.close()
     assert [each.partition(" (")[0] for each in refused] == ["quota", "limit range"]
-    assert "cannot create resource" in refused[0]
+    assert "lacks the right to create resourcequotas in the namespace moorage-dry-run" in refused[0]
