@@ -33,7 +33,6 @@ from activities.environment_runs import (
 from activities.host_worker.survey import survey_host
 from activities.worker_versions import wanted_versions
 from clients.host.protocol import Host
-from contracts.activities import CapacityActivities
 from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
     CAPACITY_ID,
@@ -56,6 +55,7 @@ from contracts.chart_values import compose_values
 from contracts.environment import Phase
 from contracts.environment_workflow import SIGNAL_RENEW
 from contracts.errors import ErrorType
+from contracts.fleet_activities import CapacityActivities
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
 from contracts.temporal.worker_versions import build_id_of

@@ -28,7 +28,6 @@ from activities.environment_updates import (
     describe_failure,
 )
 from activities.freeze_state import freeze_reason
-from contracts.activities import ExpirySweepActivities
 from contracts.environment_workflow import (
     QUERY_DUE,
     UPDATE_EXPIRE,
@@ -46,6 +45,7 @@ from contracts.expiry_sweep import (
     SweepPassInput,
     SweepResult,
 )
+from contracts.fleet_activities import ExpirySweepActivities
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.models import Frozen
 from contracts.types.naming import life_id, name_from_workflow_id

@@ -24,7 +24,7 @@ from activities.environment_updates import (
     describe_failure,
 )
 from clients.errors import ClientError, Denied, Rejected, Throttled
-from contracts.activities import LeaverActivities
+from contracts.fleet_activities import LeaverActivities
 from contracts.leaver_rules import (
     UPDATE_PERSON_LEFT,
     ApplyInput,

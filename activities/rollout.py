@@ -13,9 +13,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT
 from activities.environment_updates import FAILURES, UPDATE_TIMEOUT, FailureKind, describe_failure
-from contracts.activities import RolloutActivities
 from contracts.environment import EnvironmentStatus
 from contracts.environment_workflow import QUERY_STATUS, UPDATE_CHANGE_TEMPLATE, Answer, ChangeTemplateInput
+from contracts.fleet_activities import RolloutActivities
 from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
 from contracts.template import Template
 from contracts.template_change import describe_template

@@ -1,4 +1,6 @@
-"""The interfaces of all activities: names and types. `activities/` implements them.
+"""The interfaces of the activities for one environment or host: names and types.
+
+`activities/` implements them; `contracts.fleet_activities` has those for many environments.
 
 Each step has three activities, `<step>.ensure`, `<step>.remove` and `<step>.inspect`. They guarantee:
 
@@ -15,20 +17,13 @@ from typing import Any
 from temporalio import activity
 
 from contracts.capacity.models import (
-    AuditInput,
-    AuditResult,
     HostCapacity,
     PlacementDecision,
     ReservationRequest,
-    ResizeInput,
 )
 from contracts.environment import Environment, Receipt, StepName, System
-from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.host_requests import HostAnswer, HostRequest
-from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.notifications import LifeRecord, Notification
-from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
-from contracts.rollout import UpgradeInput, UpgradeResult
 from contracts.types.models import Frozen
 
 
@@ -289,78 +284,6 @@ class WakeAdmissionActivities(ABC):
         """Reserve its CPU and memory again on its host, or return the refusal with what would help.
 
         The quotas are those of the worker's settings.
-        """
-
-
-class ExpirySweepActivities(ABC):
-    """The work of the expiry sweep.
-
-    It finds the environments for which something is due, and asks each of them before it acts.
-    """
-
-    @activity.defn(name="expiry_sweep.run")
-    @abstractmethod
-    async def run(self, input: SweepPassInput) -> SweepResult:
-        """Go through all pages of the list; a retry continues with the page of the last attempt."""
-
-
-class LeaverActivities(ABC):
-    """The work of the leaver sweep."""
-
-    @activity.defn(name="leavers.look")
-    @abstractmethod
-    async def look(self, input: LookInput) -> LookResult:
-        """Look people up in the directory; a retry continues with the person of the last attempt."""
-
-    @activity.defn(name="leavers.apply")
-    @abstractmethod
-    async def apply(self, input: ApplyInput) -> ApplyResult:
-        """Tell the environments of these people that they have left, or are back."""
-
-
-class CapacityActivities(ABC):
-    """The audit of the capacity: the workflow cannot know by itself what exists."""
-
-    @activity.defn(name="capacity.audit")
-    @abstractmethod
-    async def audit(self, input: AuditInput) -> AuditResult:
-        """Return how the reservations differ from the open environments, and what the hosts have.
-
-        Changes nothing.
-        """
-
-    @activity.defn(name="capacity.resize")
-    @abstractmethod
-    async def resize(self, input: ResizeInput) -> PlacementDecision:
-        """Ask the capacity workflow for another size of an open life; a repeat gets the same answer."""
-
-
-class ReconcileActivities(ABC):
-    """The work of the reconcile sweep."""
-
-    @activity.defn(name="reconcile.survey")
-    @abstractmethod
-    async def survey(self, input: SurveyInput) -> Survey:
-        """Return what bears our marks and belongs to no open environment. Changes nothing."""
-
-    @activity.defn(name="reconcile.settle")
-    @abstractmethod
-    async def settle(self, input: SettleInput) -> SettleResult:
-        """Adopt or undo each orphan, if another look gives the same verdict.
-
-        Repeating it starts nothing twice.
-        """
-
-
-class RolloutActivities(ABC):
-    """The work of a rollout."""
-
-    @activity.defn(name="rollout.upgrade")
-    @abstractmethod
-    async def upgrade(self, input: UpgradeInput) -> UpgradeResult:
-        """Ask one environment for its upgrade, and wait until it has ended or was rolled back.
-
-        Repeating it upgrades nothing twice.
         """
 
 

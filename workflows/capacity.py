@@ -15,7 +15,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import CapacityActivities, HostActivities
+    from contracts.activities import HostActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
@@ -44,6 +44,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import System
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.fleet_activities import CapacityActivities
     from contracts.temporal.task_queues import system_queue
     from contracts.types.quantities import format_cpu, format_memory
 

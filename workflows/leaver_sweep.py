@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import LeaverActivities
+    from contracts.fleet_activities import LeaverActivities
     from contracts.leaver_rules import (
         LEAVER_ACTOR,
         LEAVER_WORKFLOW,

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import RolloutActivities
+    from contracts.fleet_activities import RolloutActivities
     from contracts.rollout import (
         FAILURES,
         FIRST_WAVE,

@@ -14,7 +14,6 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import CapacityActivities
     from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput, size_of
     from contracts.chart_values import compose_values
     from contracts.environment import Environment, Phase, Problem, StepName, StepState, System
@@ -25,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         undo_queue,
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
+    from contracts.fleet_activities import CapacityActivities
     from contracts.template_change import describe_template
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine

@@ -29,7 +29,6 @@ from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.orphans import QUERY_TIMEOUT, OrphanLife, OrphanReader
 from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, list_open_lives
 from clients.errors import ClientError
-from contracts.activities import ReconcileActivities
 from contracts.environment import Environment, EnvironmentStatus, Phase
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
@@ -37,6 +36,7 @@ from contracts.environment_workflow import (
     EnvironmentStart,
     LifecycleTimeouts,
 )
+from contracts.fleet_activities import ReconcileActivities
 from contracts.reconcile.drift import UPDATE_DRIFT, DriftedLife, DriftInput
 from contracts.reconcile.models import (
     MAX_ORPHANS,

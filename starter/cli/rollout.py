@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from starter.cli.client.sweep_views import RolloutView
+from starter.cli.client.rollout_views import RolloutView
 from starter.cli.client.views import parse
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note

@@ -225,7 +225,7 @@ def _not_now(status: EnvironmentStatus) -> str:
     if status.outcome:
         return "it is being torn down"
     if status.phase is not Phase.READY:
-        return f"it is {status.phase.replace('_', ' ')}: it can be upgraded once it is ready"
+        return f"it is {status.phase.words}: it can be upgraded once it is ready"
     return "its template is being changed already" if status.change else ""
 
 

@@ -8,7 +8,7 @@ import pytest
 from temporalio import activity
 
 from activities.registry import Clients, all_activities
-from contracts import activities as interfaces
+from contracts import activities, fleet_activities
 from contracts.activities import StepActivities, step_activity_name
 from contracts.environment import StepName
 
@@ -17,7 +17,8 @@ def _promised() -> dict[str, activity._Definition]:
     """The definition of each activity of the contracts, by its name."""
     named = [
         activity._Definition.must_from_callable(method)
-        for _, kind in inspect.getmembers(interfaces, inspect.isclass)
+        for module in (activities, fleet_activities)
+        for _, kind in inspect.getmembers(module, inspect.isclass)
         for _, method in inspect.getmembers(kind, inspect.isfunction)
         if hasattr(method, "__temporal_activity_definition")
     ]

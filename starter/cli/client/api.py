@@ -25,8 +25,9 @@ from starter.cli.client.response_errors import (
     proxy_failure,
     redirect_failure,
 )
+from starter.cli.client.rollout_views import RolloutView
 from starter.cli.client.single_call import ACCEPT, RawAnswer
-from starter.cli.client.sweep_views import LeaversView, ReconcileView, RolloutView, SweepView
+from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
 from starter.cli.client.template_views import TemplateList, TemplateView
 from starter.cli.client.time_limits import CONNECT_SECONDS, TIMEOUT_SECONDS
 from starter.cli.client.views import (

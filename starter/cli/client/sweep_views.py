@@ -143,38 +143,6 @@ class ReconcileView(View, frozen=True, kw_only=True):
     message: str
 
 
-class RolloutLine(View, frozen=True, kw_only=True):
-    """One environment in a rollout, what has become of it, and why."""
-
-    name: str
-    life: str
-    outcome: str
-    reason: str = ""
-
-
-class RolloutStatus(View, frozen=True, kw_only=True):
-    """What a rollout has done so far."""
-
-    template: str
-    version: int
-    actor: str
-    started_at: datetime | None = None
-    dry_run: bool = False
-    over: bool = False
-    stopped: str = ""
-    lines: tuple[RolloutLine, ...] = ()
-    more: int = 0
-
-
-class RolloutView(View, frozen=True, kw_only=True):
-    """A rollout."""
-
-    over: bool
-    joined: bool = False
-    result: RolloutStatus | None = None
-    message: str
-
-
 class SweepView(View, frozen=True, kw_only=True):
     """A sweep on request."""
 
