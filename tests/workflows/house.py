@@ -15,10 +15,9 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
+from temporalio.worker import Worker
 
 from activities.capacity_audit import CapacityAudit, CapacitySettings
-from activities.interceptor import ActivityInterceptor
 from activities.wake_admission import WakeAdmission
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
@@ -42,6 +41,7 @@ from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.conftest import Life, a_start, until
+from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script
 from workflows.environment import EnvironmentWorkflow
 
@@ -50,29 +50,6 @@ SHORT_RUNS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew
 #: What a test's environments hold: it is small, and the vCluster's own is on top.
 SIZE = size_of(a_start("a").environment.template.size, compose_values(a_start("a").environment))
 BLUE = StateInput(person="alice@example.com", teams=("blue",))
-
-
-class _EdgeOfAudits(Interceptor):
-    """The product's edge for what is real; scripted steps do without, so that they can be cut anywhere."""
-
-    def __init__(self, started: list[str]) -> None:
-        self._started = started
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Chosen(next, self._started)
-
-
-class _Chosen(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, started: list[str]) -> None:
-        super().__init__(next)
-        self._edge = ActivityInterceptor().intercept_activity(next)
-        self._started = started
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        is_real = activity.info().activity_type.startswith("capacity.")
-        if activity.info().attempt == 1:
-            self._started.append(activity.info().activity_type)
-        return await (self._edge if is_real else self.next).execute_activity(input)
 
 
 def name_of(scripted: Callable[..., Any]) -> str | None:
@@ -122,7 +99,7 @@ class CapacityBench:
         admission = WakeAdmission(self.client, self.admission)
         scripted = [each for each in self.script.activities() if name_of(each) not in _REAL]
         activities: list[Callable[..., Any]] = [*scripted, capacity.audit, capacity.resize, admission.admit]
-        edge = [_EdgeOfAudits(self.started)]
+        edge = [RealEdge("capacity.", self.started)]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker
 

@@ -13,10 +13,8 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities import rollout as rollout_activity
-from activities.interceptor import ActivityInterceptor
 from activities.rollout import Rollout
 from contracts.environment import EnvironmentStatus, Phase
 from contracts.environment_workflow import (
@@ -42,6 +40,7 @@ from tests.contracts.test_rollout import SMALL, a_rollout
 from tests.support.seeding import ready_status, seed
 from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, a_start, until
+from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
@@ -193,23 +192,6 @@ async def test_a_cancellation_in_temporal_begins_no_further_wave(bench: Bench) -
     assert hands.asked == ["env-0"]
 
 
-class _EdgeOfRollouts(Interceptor):
-    """The product's edge for what is real; scripted steps do without."""
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _Chosen(next)
-
-
-class _Chosen(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor) -> None:
-        super().__init__(next)
-        self._edge = ActivityInterceptor().intercept_activity(next)
-
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        is_real = activity.info().activity_type.startswith("rollout.")
-        return await (self._edge if is_real else self.next).execute_activity(input)
-
-
 @dataclass
 class Fleet:
     """Ready environments, and rollouts by the real activity."""
@@ -249,7 +231,7 @@ async def fleet(bench: Bench) -> AsyncIterator[Fleet]:
     script = Script()
     fleet = Fleet(bench.client, f"fleet-{os.getpid()}-{next(_numbers)}", script)
     activities: list[Callable[..., Any]] = [*script.activities(), Rollout(bench.client).upgrade]
-    async with working(bench.client, fleet.queue, activities, interceptors=[_EdgeOfRollouts()]):
+    async with working(bench.client, fleet.queue, activities, interceptors=[RealEdge("rollout.")]):
         yield fleet
 
 
