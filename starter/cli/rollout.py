@@ -34,13 +34,16 @@ def roll_out(
     path = f"rollouts/{quote(template, safe='')}"
     answer = api.call("POST", f"{path}/stop") if body is None else api.call("POST", "rollouts", body=body)
     view = parse(answer, RolloutView)
+    again = f"moorage upgrade --template {template} --all"
     if not view.over and not no_wait:
         if output is Output.TABLE:
             print_note(view.message)
         try:
             answer = _follow(api, path, answer, output)
+        except CliError as error:
+            error.next_steps = (*error.next_steps, f"the upgrade continues; watch it again: {again}")
+            raise
         except KeyboardInterrupt:
-            again = f"moorage upgrade --template {template} --all"
             print_note("\nStopped watching; the upgrade continues without this command.")
             print_note(f"Watch it again with:  {again}\nStop it with:         {again} --stop")
             raise click.exceptions.Exit(Code.INTERRUPTED) from None
@@ -92,9 +95,10 @@ def _raise_if_incomplete(view: RolloutView) -> None:
     failed = sum(line.outcome in _FAILED for line in result.lines)
     if result.stopped:
         left = sum(line.outcome == "waiting" for line in result.lines)
-        message = f"the upgrade was stopped, and {left} environments were not reached: {result.stopped}"
+        were = "environment was" if left == 1 else "environments were"
+        message = f"the upgrade was stopped, and {left} {were} not reached: {result.stopped}"
     elif failed:
-        message = f"{failed} environments could not be upgraded"
+        message = f"{failed} environment{'s' if failed > 1 else ''} could not be upgraded"
     else:
         return
     raise CliError(Code.FAILED, message, next_steps=["correct the cause, and run the same command again"])

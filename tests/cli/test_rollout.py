@@ -72,8 +72,11 @@ def test_each_change_is_printed_once_and_all_at_the_end(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        (view("rolled back", "waiting", over=True, stopped="1 could not be upgraded"), "1 environments were"),
-        (view("failed", "upgraded", over=True), "1 environments could not be upgraded"),
+        (
+            view("rolled back", "waiting", over=True, stopped="1 could not be upgraded"),
+            "1 environment was not reached",
+        ),
+        (view("failed", "upgraded", over=True), "1 environment could not be upgraded"),
         (view("upgrading", over=True) | {"result": None}, "has not come to its end"),
         (view("upgrading") | {"over": True}, "has not come to its end"),
     ],
@@ -101,6 +104,16 @@ def test_a_stop_is_sent_and_not_waited_for_with_no_wait() -> None:
     answers = Answers(view("upgrading", "waiting"))
     run(answers, body=None, no_wait=True)
     assert answers.calls == [("POST", "rollouts/small/stop", None)]
+
+
+def test_when_the_api_is_gone_it_says_that_the_upgrade_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "SILENCE_SECONDS", -1)
+    gone = CliError(Code.UNREACHABLE, "cannot reach the API", next_steps=["check that it runs"])
+    with pytest.raises(CliError) as failed:
+        run(Answers(view("upgrading"), gone))
+    assert failed.value.code == Code.UNREACHABLE
+    again = "the upgrade continues; watch it again: moorage upgrade --template small --all"
+    assert failed.value.next_steps == ("check that it runs", again)
 
 
 def test_an_interrupt_ends_only_the_command(capsys: pytest.CaptureFixture[str]) -> None:
