@@ -205,7 +205,7 @@ async def test_a_rollout_stops_at_the_first_failure_and_goes_on_when_asked_again
     control(harbour.url(Part.HOST), "DELETE", "/-/trouble")
     done = await running
     assert done.code == 1, done.err
-    assert "1 environments were not reached: 1 could not be upgraded" in done.err
+    assert "1 environment was not reached: 1 could not be upgraded" in done.err
     result = json.loads(done.out)["result"]
     assert {line["name"]: line["outcome"] for line in result["lines"]} == {
         first: "upgraded", second: "rolled back", third: "waiting", sleeper: "skipped"
