@@ -75,12 +75,18 @@ def test_images_are_those_of_compose_and_dockerfile() -> None:
 
 
 def test_every_image_of_compose_is_found() -> None:
-    """Ensures that an image is found as it is and as the default of a variable, and its digest seen."""
+    """Ensures that an image is found as it is and as the default of a variable."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
     others = {one["image"] for one in services if not one["image"].startswith("moorage")}
     defaults = {image.partition(":-")[2].removesuffix("}") for image in others}
     assert "" not in defaults
-    assert defaults <= set(pins_module.without_digest())
+    assert defaults <= set(pins_module.references())
+
+
+def test_every_image_is_pinned_by_its_digest() -> None:
+    """Ensures that a moved tag does not change what an installation runs."""
+    pinned = re.compile(r":[^@]+@sha256:[0-9a-f]{64}$")
+    assert [image for image in pins_module.references() if not pinned.search(image)] == []
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,6 @@ def main() -> int:
     console.print(
         f"{len(rows)} pins, {table.row_count} outdated, {sum(bool(row.problem) for row in rows)} unknown"
     )
-    if "images" in (chosen.what or SOURCES) and (tagged := pins.without_digest()):
-        console.print(f"by tag, without a digest: {', '.join(tagged)}", soft_wrap=True)
     return 0
 
 

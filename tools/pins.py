@@ -155,15 +155,10 @@ def images() -> Iterator[Pinned]:
 def pinned_images() -> list[tuple[str, str]]:
     """Return each image that is not our own, with its tag; a digest beside it is left out."""
     found = set()
-    for image in _references():
+    for image in references():
         name, _, tag = image.partition("@")[0].rpartition(":")
         found.add((name if "/" in name else f"docker.io/library/{name}", tag))
     return sorted(found)
-
-
-def without_digest() -> list[str]:
-    """Return each image that is not our own and that is pinned by a tag only, which can be moved."""
-    return sorted({image for image in _references() if "@" not in image})
 
 
 #: An image is the default of a variable, in the Dockerfile of an argument. Our own are `moorage:${…}`.
@@ -172,7 +167,8 @@ _REFERENCE = re.compile(
 )
 
 
-def _references() -> list[str]:
+def references() -> list[str]:
+    """Return each image that is not our own as it is written: name, tag and digest."""
     return [image for file in IMAGE_FILES for image in _REFERENCE.findall((ROOT / file).read_text())]
 
 
