@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities import rollout as rollout_activity
 from activities.rollout import Rollout
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import (
     UPDATE_CHANGE_TEMPLATE,
     ActorInput,
@@ -34,20 +34,23 @@ from contracts.rollout import (
     UpgradeInput,
     UpgradeResult,
 )
-from contracts.template import Template
+from contracts.template import Template, TimeToLive
 from tests.activities.activity_runs import Running
 from tests.contracts.test_rollout import SMALL, a_rollout
 from tests.support.seeding import ready_status, seed
 from tests.support.workers import working
-from tests.workflows.conftest import LIFE, Bench, a_start, until
+from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, a_start, until
 from tests.workflows.real_edge import RealEdge
-from tests.workflows.scripted_activities import Script, fails_for_good, waits
+from tests.workflows.scripted_activities import Script, fails_for_good, waits, waits_for
+from tests.workflows.sweeping import PLAIN, SWEPT, refused
 from workflows.environment import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
 
 Handle = WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]
 OPS, BOB = "ops@example.com", "bob@example.com"
 NEWER = SMALL.model_copy(update={"version": 2})
+#: Ends without a warning before.
+UNWARNED = SMALL.model_copy(update={"ttl": TimeToLive.model_validate(PLAIN)})
 GOOD, BAD = UpgradeResult(outcome=RolloutOutcome.UPGRADED), UpgradeResult(outcome=RolloutOutcome.ROLLED_BACK)
 _numbers = itertools.count(1)
 
@@ -201,20 +204,28 @@ class Fleet:
     script: Script
     items: list[RolloutItem] = field(default_factory=list)
 
-    async def environment(self, *, queue: str = "", template: Template = SMALL) -> Handle:
-        start: EnvironmentStart = a_start(f"ro-{os.getpid()}-{next(_numbers)}")
+    async def environment(
+        self,
+        *,
+        queue: str = "",
+        template: Template = SMALL,
+        request_id: str = REQUEST_ID,
+        lasts: timedelta = timedelta(hours=8),
+    ) -> Handle:
+        start: EnvironmentStart = a_start(f"ro-{os.getpid()}-{next(_numbers)}", request_id=request_id)
         start = start.model_copy(
             update={"environment": start.environment.model_copy(update={"template": template})}
         )
         name = start.environment.name
         [item] = a_rollout(1).items
-        request = item.request.model_copy(update={"name": name, "life": LIFE})
-        self.items.append(RolloutItem(name=name, life=LIFE, request=request))
-        status = ready_status(start, datetime.now(UTC) + timedelta(hours=8))
+        life = start.environment.mark.life
+        request = item.request.model_copy(update={"name": name, "life": life})
+        self.items.append(RolloutItem(name=name, life=life, request=request))
+        status = ready_status(start, datetime.now(UTC) + lasts)
         return await seed(self.client, start, status, task_queue=queue or self.queue)
 
     async def start(self, **options: Any) -> WorkflowHandle[RolloutWorkflow, RolloutStatus]:
-        # The environments share one life here, so that a rollout has only one of them.
+        # A rollout has one line for each life: environments without a request of their own share one.
         rollout = RolloutInput(template=NEWER, actor=OPS, items=tuple(self.items), **options)
         return await self.client.start_workflow(
             RolloutWorkflow.run, rollout, id=f"{self.queue}-{next(_numbers)}", task_queue=self.queue
@@ -280,9 +291,19 @@ async def test_an_upgrade_that_is_asked_again_is_not_made_twice(fleet: Fleet) ->
     assert actions.count("asked to change it to small version 2") == 1
 
 
+async def _life_of(handle: Handle) -> str:
+    return (await status_of(handle)).environment.mark.life
+
+
 async def _delete(handle: Handle) -> None:
-    by = ActorInput(actor=BOB, life=LIFE)
+    by = ActorInput(actor=BOB, life=await _life_of(handle))
     await handle.execute_update(EnvironmentWorkflow.delete, by)
+
+
+async def _expire(handle: Handle) -> None:
+    """Make its end come, and let the sweep end it."""
+    ask = SWEPT.model_copy(update={"life": await _life_of(handle)})
+    await handle.execute_update(EnvironmentWorkflow.expire, ask)
 
 
 async def _terminate(handle: Handle) -> None:
@@ -290,7 +311,8 @@ async def _terminate(handle: Handle) -> None:
 
 
 async def _sleep(handle: Handle) -> None:
-    await handle.execute_update(EnvironmentWorkflow.sleep, SleepChangeInput(actor=BOB, life=LIFE))
+    by = SleepChangeInput(actor=BOB, life=await _life_of(handle))
+    await handle.execute_update(EnvironmentWorkflow.sleep, by)
 
     async def is_asleep() -> bool:
         return (await status_of(handle)).phase is Phase.ASLEEP
@@ -317,16 +339,54 @@ async def test_what_happened_before_its_wave(
     assert words in found[1]
 
 
-@pytest.mark.parametrize("meanwhile", [_delete, _terminate], ids=["deleted", "terminated"])
+@pytest.mark.parametrize(
+    "meanwhile", [_delete, _terminate, _expire], ids=["deleted", "terminated", "expired"]
+)
 async def test_what_ends_in_the_middle_of_its_upgrade(
     fleet: Fleet, meanwhile: Callable[[Handle], Awaitable[None]]
 ) -> None:
-    handle = await fleet.environment()
+    handle = await fleet.environment(template=UNWARNED, lasts=timedelta(0))
     fleet.script.before["vcluster.ensure"] = waits
     rollout = await fleet.start()
     await fleet.script.started["vcluster.ensure"].wait()
     await meanwhile(handle)
     assert outcomes(await rollout.result()) == ["gone"]
+
+
+async def test_a_wave_goes_on_when_some_of_it_end_or_sleep(fleet: Fleet) -> None:
+    """Ensures that what expires, is deleted or sleeps is no failure, and the others get the version."""
+    goes_on = asyncio.Event()
+    fleet.script.before["vcluster.ensure"] = waits_for(goes_on)
+    ends: dict[int, Any] = {2: {"template": UNWARNED, "lasts": timedelta(0)}}
+    handles = [
+        await fleet.environment(request_id=f"wave-{number}", **ends.get(number, {})) for number in range(6)
+    ]
+    rollout = await fleet.start(wave=4)
+    _, deleted, expired, asleep, stays, last = handles
+    await fleet.script.started["vcluster.ensure"].wait()
+    await _sleep(asleep)  # While the first wave runs, before its own.
+    goes_on.set()
+    goes_on = asyncio.Event()
+    fleet.script.before["vcluster.ensure"] = waits_for(goes_on)
+
+    async def is_second_wave() -> bool:
+        changing = [bool((await status_of(one)).change) for one in (deleted, expired, stays)]
+        return all(changing)
+
+    await until(is_second_wave, "the second wave is being upgraded")
+    await _delete(deleted)
+    await _expire(expired)
+    refusal = await refused(_sleep(stays))
+    assert "is being changed to another template: it can sleep once that is over" in refusal.message
+    goes_on.set()
+    status = await rollout.result()
+    assert outcomes(status) == ["upgraded", "gone", "gone", "refused", "upgraded", "upgraded"]
+    assert (status.over, status.stopped) == (True, "")
+    assert await waves(rollout) == [1, 4, 1]
+    assert (await status_of(asleep)).phase is Phase.ASLEEP
+    assert [(await status_of(one)).environment.template.version for one in (asleep, stays, last)] == [1, 2, 2]
+    assert (await expired.result()).outcome is Outcome.EXPIRED
+    assert (await deleted.result()).outcome is Outcome.DELETED
 
 
 async def test_another_life_and_another_version_are_left_alone(fleet: Fleet) -> None:
