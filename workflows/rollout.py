@@ -23,11 +23,14 @@ with workflow.unsafe.imports_passed_through():
         RolloutStatus,
         StopInput,
         UpgradeInput,
+        UpgradeResult,
     )
     from contracts.size_limits import MAX_NAME_BYTES, truncate
+    from contracts.telemetry.metrics import ROLLED_OUT, ROLLOUTS
 
 from workflows.activity_failures import problem_of
 from workflows.sweep_activity import execute_sweep_activity
+from workflows.telemetry import metrics
 
 #: One upgrade with its rollback: three steps of up to 15 minutes each, and the same again to go back.
 UPGRADE_TIMEOUT = timedelta(hours=2)
@@ -52,6 +55,19 @@ class RolloutWorkflow:
     @workflow.run
     async def run(self, rollout: RolloutInput) -> RolloutStatus:
         """Upgrade wave after wave until all are done, or until it is stopped; return what was done."""
+        try:
+            await self._upgrade_all(rollout)
+        except asyncio.CancelledError:
+            self._count("cancelled")
+            raise
+        failed = self.status().count(*FAILURES)
+        self._count("stopped" if self._stopped else "failed" if failed else "completed")
+        return self.status()
+
+    def _count(self, result: str) -> None:
+        metrics.count(ROLLOUTS, {"template": self._rollout.template.name, "result": result})
+
+    async def _upgrade_all(self, rollout: RolloutInput) -> None:
         left, size = list(rollout.items), FIRST_WAVE
         while left and not self._stopped:
             wave, left, size = left[:size], left[size:], rollout.wave
@@ -63,7 +79,6 @@ class RolloutWorkflow:
         if not left:
             self._stopped = ""  # It was stopped in its last wave, which has ended.
         self._over = True
-        return self.status()
 
     async def _upgrade(self, item: RolloutItem) -> None:
         self._record(item, RolloutOutcome.RUNNING)
@@ -77,9 +92,11 @@ class RolloutWorkflow:
                 summary=item.name,
             )
         except ActivityError as error:
-            self._record(item, RolloutOutcome.FAILED, problem_of(error, "upgrade", "Temporal").cause)
-        else:
-            self._record(item, result.outcome, result.reason)
+            cause = problem_of(error, "upgrade", "Temporal").cause
+            result = UpgradeResult(outcome=RolloutOutcome.FAILED, reason=cause)
+        self._record(item, result.outcome, result.reason)
+        labels = {"template": self._rollout.template.name, "outcome": result.outcome.value}
+        metrics.count(ROLLED_OUT, labels)
 
     def _record(self, item: RolloutItem, outcome: RolloutOutcome, reason: str = "") -> None:
         line = self._lines[item.life]

@@ -82,6 +82,16 @@ RECONCILED = Metric(
     "Lives that a reconcile sweep has adopted, or started to undo or to repair.",
     ("verdict",),
 )
+ROLLOUTS = Metric(
+    "moorage_rollouts_total",
+    "Upgrades of all environments of a template that are over.",
+    ("template", "result"),
+)
+ROLLED_OUT = Metric(
+    "moorage_rollout_environments_total",
+    "Environments whose wave has come in an upgrade of all of their template, by what became of them.",
+    ("template", "outcome"),
+)
 
 # --- of activities and clients -------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
         *("moorage_payloads_refused_total", "moorage_leaver_sweeps_total"),
         *("moorage_reconcile_sweeps_total", "moorage_reconciled_total"),
         *("moorage_reconcile_last_completed_timestamp_seconds", "moorage_reconcile_last_found"),
+        *("moorage_rollouts_total", "moorage_rollout_environments_total"),
         "moorage_reconcile_skipped_sweeps",
     }
     assert not served.samples("moorage_payloads_refused_total"), "all payloads are ours"
