@@ -33,6 +33,11 @@ def rollout_id(template: str) -> str:
     return f"moorage-rollout/{template}"
 
 
+def template_from_rollout_id(id: str) -> str:
+    """Return the template of a rollout by its workflow id."""
+    return id.partition("/")[2]
+
+
 class RolloutOutcome(StrEnum):
     """What has become of one environment."""
 
@@ -51,12 +56,13 @@ FAILURES = frozenset({RolloutOutcome.ROLLED_BACK, RolloutOutcome.FAILED})
 
 
 class RolloutLine(Frozen):
-    """One environment, what has become of it, and why."""
+    """One environment, what has become of it, and why. `wave` is 0 if it is in none."""
 
     name: str
     life: str
     outcome: RolloutOutcome
     reason: str = ""
+    wave: int = 0
 
 
 class RolloutItem(Frozen):
@@ -82,6 +88,19 @@ class RolloutInput(Frozen):
     skipped: tuple[RolloutLine, ...] = ()
     more: int = 0
     heartbeat_timeout: timedelta = timedelta(seconds=20)
+
+
+def waiting_lines(rollout: RolloutInput) -> tuple[RolloutLine, ...]:
+    """Return the environments to upgrade, each with its wave, before the first wave."""
+    return tuple(
+        RolloutLine(
+            name=item.name,
+            life=item.life,
+            outcome=RolloutOutcome.WAITING,
+            wave=1 if number < FIRST_WAVE else 2 + (number - FIRST_WAVE) // rollout.wave,
+        )
+        for number, item in enumerate(rollout.items)
+    )
 
 
 class StopInput(Frozen):

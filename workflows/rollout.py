@@ -18,12 +18,12 @@ with workflow.unsafe.imports_passed_through():
         ROLLOUT_WORKFLOW,
         RolloutInput,
         RolloutItem,
-        RolloutLine,
         RolloutOutcome,
         RolloutStatus,
         StopInput,
         UpgradeInput,
         UpgradeResult,
+        waiting_lines,
     )
     from contracts.size_limits import MAX_NAME_BYTES, truncate
     from contracts.telemetry.metrics import ROLLED_OUT, ROLLOUTS
@@ -47,10 +47,7 @@ class RolloutWorkflow:
         self._rollout = rollout
         self._stopped = ""
         self._over = False
-        self._lines = {
-            item.life: RolloutLine(name=item.name, life=item.life, outcome=RolloutOutcome.WAITING)
-            for item in rollout.items
-        }
+        self._lines = {line.life: line for line in waiting_lines(rollout)}
 
     @workflow.run
     async def run(self, rollout: RolloutInput) -> RolloutStatus:

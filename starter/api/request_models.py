@@ -201,6 +201,9 @@ class RolloutRequest(BaseModel):
     stop_after: int = Field(
         default=DEFAULT_STOP_AFTER, ge=1, le=MAX_ENVIRONMENTS, description="failures that stop it"
     )
+    version: int | None = Field(
+        default=None, ge=1, description="refuse if the catalogue has another version of the template"
+    )
     dry_run: bool = Field(default=False, description="say what would be upgraded and why, and do nothing")
 
 

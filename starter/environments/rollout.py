@@ -18,6 +18,7 @@ from contracts.errors import Refusal, RefusalReason
 from contracts.rollout import (
     DEFAULT_STOP_AFTER,
     DEFAULT_WAVE,
+    ROLLOUT_WORKFLOW,
     RolloutInput,
     RolloutItem,
     RolloutLine,
@@ -26,6 +27,8 @@ from contracts.rollout import (
     StopInput,
     fit,
     rollout_id,
+    template_from_rollout_id,
+    waiting_lines,
 )
 from contracts.size_limits import MAX_NAME_BYTES, truncate
 from contracts.template import Template
@@ -51,11 +54,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class RequestedRollout:
-    """The rollout that a caller asks for."""
+    """The rollout that a caller asks for. With `version`, of that version of the template or not at all."""
 
     template: str
     wave: int = DEFAULT_WAVE
     stop_after: int = DEFAULT_STOP_AFTER
+    version: int | None = None
 
 
 class RolloutView(Frozen):
@@ -93,13 +97,19 @@ class Rollouts:
         """Start a rollout, join the running one of the template, or say what would be upgraded.
 
         Raises:
-            InvalidRequest: There is no such template.
+            InvalidRequest: There is no such template, or it has another version.
         """
         offered = offered_templates(self._catalogue.current(), principal)
         template = next((one for one in offered if one.name == requested.template), None)
         if template is None:
             message = unknown_template(requested.template, offered)
             raise InvalidRequest([FieldProblem(field="template", message=message)])
+        if requested.version not in (None, template.version):
+            message = (
+                f"{template.name} has version {template.version} now, and not {requested.version}: "
+                "look at a dry run again"
+            )
+            raise InvalidRequest([FieldProblem(field="version", message=message)])
         if not dry_run:
             running = await self.read(template.name)
             if not running.over:
@@ -147,6 +157,13 @@ class Rollouts:
         if over and not result.over:
             message = f"{message} It was closed in Temporal before it was through."
         return RolloutView(over=over, result=result, message=message)
+
+    async def running(self) -> list[str]:
+        """Return the templates of which a rollout is running. A new one may be missing for a moment."""
+        query = f"WorkflowType = '{ROLLOUT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+        with map_rpc_errors():
+            runs = self._client.list_workflows(query, page_size=_PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+            return sorted([template_from_rollout_id(run.id) async for run in runs])
 
     async def stop(self, template: str, principal: Principal) -> RolloutView:
         """Let the running rollout of a template begin no further wave.
@@ -230,16 +247,13 @@ def _not_now(status: EnvironmentStatus) -> str:
 
 
 def _planned(rollout: RolloutInput, *, dry_run: bool) -> RolloutStatus:
-    waiting = [
-        RolloutLine(name=item.name, life=item.life, outcome=RolloutOutcome.WAITING) for item in rollout.items
-    ]
     return RolloutStatus(
         template=rollout.template.name,
         version=rollout.template.version,
         actor=rollout.actor,
         dry_run=dry_run,
         over=True,
-        lines=(*waiting, *rollout.skipped),
+        lines=(*waiting_lines(rollout), *rollout.skipped),
         more=rollout.more,
     )
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from contracts.environment import MADE_PHASES, SLEEP_PHASES, Outcome, Phase, StepState
+from contracts.rollout import RolloutOutcome
 from contracts.template_parameters import format_value
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
@@ -38,6 +39,11 @@ STATES: dict[str, tuple[str, str]] = {
     StepState.UNDOING: ("Being undone", "busy"),
     StepState.UNDONE: ("Undone", "quiet"),
     StepState.UNDO_FAILED: ("Undo failed", "bad"),
+    RolloutOutcome.RUNNING: ("Being upgraded", "busy"),
+    RolloutOutcome.UPGRADED: ("Upgraded", "good"),
+    RolloutOutcome.ROLLED_BACK: ("Rolled back", "bad"),
+    RolloutOutcome.REFUSED: ("Refused", "busy"),
+    RolloutOutcome.SKIPPED: ("Not upgraded", "quiet"),
 }
 
 

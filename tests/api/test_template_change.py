@@ -202,6 +202,8 @@ async def test_a_rollout_stops_at_the_first_failure_and_goes_on_when_asked_again
         assert set(fields_of(problem(await alice.http.post("/rollouts", json=body | {"wave": 99}), 422)))
         unknown = await alice.http.post("/rollouts", json={"template": "flee"})
         assert set(fields_of(problem(unknown, 422))) == {"template"}
+        other = await alice.http.post("/rollouts", json=body | {"version": 7})
+        assert fields_of(problem(other, 422))["version"].startswith("fleet has version 2 now, and not 7")
     control(harbour.url(Part.HOST), "DELETE", "/-/trouble")
     done = await running
     assert done.code == 1, done.err

@@ -11,6 +11,9 @@ from contracts.rollout import (
     RolloutOutcome,
     RolloutStatus,
     fit,
+    rollout_id,
+    template_from_rollout_id,
+    waiting_lines,
 )
 from contracts.size_limits import MAX_TEMPLATE_BYTES
 from contracts.template import Template
@@ -65,3 +68,13 @@ def test_the_sentence_says_what_was_done() -> None:
         "Upgrade of all to small version 2: 1 waiting, 2 upgraded, 1 rolled back, and 4 more for the next "
         "upgrade. Stopped: 1 could not be upgraded."
     )
+
+
+def test_environments_know_their_wave() -> None:
+    lines = waiting_lines(a_rollout(6).model_copy(update={"wave": 2}))
+    assert [line.wave for line in lines] == [1, 2, 2, 3, 3, 4]
+    assert {line.outcome for line in lines} == {RolloutOutcome.WAITING}
+
+
+def test_a_rollout_is_found_by_its_id() -> None:
+    assert template_from_rollout_id(rollout_id("small")) == "small"

@@ -29,7 +29,10 @@ from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepNa
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SurveyedSystem, Verdict
+from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
 from starter.audit_trail.service import AuditTrail
+from starter.auth.policy import Principal
+from starter.environments.rollout import RequestedRollout, RolloutView
 from starter.environments.schemas import EnvironmentRow, FreezeView
 from starter.expiry.leavers import LeaversView
 from starter.expiry.reconcile import ReconcileView
@@ -38,6 +41,7 @@ from starter.expiry.sweeps import SweepView
 from starter.page.routes.platform.audit import read_moment
 from starter.page.routes.platform.problems import by_cause
 from starter.page.temporal_links import TemporalLinks
+from starter.request_errors import FieldProblem, InvalidRequest
 from starter.statistics.life_sources import RecordSource
 from starter.statistics.service import Statistics
 from tests.api.application import PLATFORM, bearer
@@ -49,7 +53,7 @@ NOW = datetime.now(UTC)
 HOSTILE = "<script>alert('x')</script>"
 PAGES = (
     *("/platform", "/platform/problems", "/platform/ends", "/platform/reconcile", "/platform/audit"),
-    "/platform/figures",
+    *("/platform/figures", "/platform/rollouts", "/platform/rollouts/small"),
 )
 GIB = 2**30
 
@@ -169,6 +173,33 @@ class Reconcile:
         return ReconcileView(id=run_id, dry_run=dry_run, over=over, result=self.result, message=message)
 
 
+class Rollouts:
+    """Rollouts of a template, of which one may be running."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[RequestedRollout, bool] | str] = []
+        self.result: RolloutStatus | None = None
+        self.problem: Exception | None = None
+
+    async def running(self) -> list[str]:
+        return [] if self.result is None or self.result.over else [self.result.template]
+
+    async def start(self, requested: RequestedRollout, principal: Principal, *, dry_run: bool) -> RolloutView:
+        if self.problem:
+            raise self.problem
+        self.asked.append((requested, dry_run))
+        return await self.read(requested.template)
+
+    async def read(self, template: str) -> RolloutView:
+        if self.result is None:
+            return RolloutView(over=True, message=f"There was no upgrade of all environments of {template}.")
+        return RolloutView(over=self.result.over, result=self.result, message=self.result.sentence)
+
+    async def stop(self, template: str, principal: Principal) -> RolloutView:
+        self.asked.append(f"{principal.email} stops {template}")
+        return await self.read(template)
+
+
 @pytest.fixture
 def services() -> Services:
     """Two environments on one of two hosts."""
@@ -203,6 +234,7 @@ def app(shared_app: FastAPI, services: Services, records: Path) -> Iterator[Fast
 def _stand_in(state: State, services: Services, records: Path) -> None:
     state.reservations, state.list = services, services
     state.freeze, state.sweeps, state.reconcile = Freeze(), Sweeps(), Reconcile()
+    state.rollouts = Rollouts()
     state.leavers = SimpleNamespace(last=_last_leavers)
     state.audit_trail = AuditTrail(services, services, records)  # type: ignore[arg-type]
 
@@ -280,7 +312,11 @@ async def test_pages_are_for_the_platform_team(app: FastAPI, provider: Provider,
 
 
 @pytest.mark.parametrize(
-    "path", ["/platform/freeze", "/platform/thaw", "/platform/sweeps", "/platform/reconcile"]
+    "path",
+    [
+        *("/platform/freeze", "/platform/thaw", "/platform/sweeps", "/platform/reconcile"),
+        *("/platform/rollouts", "/platform/rollouts/small/stop"),
+    ],
 )
 async def test_changes_are_for_the_platform_team_and_need_the_form(
     app: FastAPI, provider: Provider, path: str
@@ -291,7 +327,7 @@ async def test_changes_are_for_the_platform_team_and_need_the_form(
             answer = await http.post(path, data={"csrf": csrf, "reason": "r", "dry_run": "false"})
             assert answer.status_code == 403, answer.text
     assert app.state.freeze.frozen is None
-    assert app.state.sweeps.started == app.state.reconcile.started == []
+    assert app.state.sweeps.started == app.state.reconcile.started == app.state.rollouts.asked == []
 
 
 async def test_capacity_has_the_numbers_of_the_api(
@@ -608,3 +644,108 @@ async def test_reconcile_sweep_is_shown_and_confirmed(app: FastAPI, provider: Pr
         assert '<noscript><meta http-equiv="refresh"' in page.text
         sweeps.result = ReconcileResult(now=NOW, open=3)
         assert "Everything is as it should be." in await text_of(http, "/platform/reconcile")
+
+
+def _line(name: str, outcome: RolloutOutcome, wave: int, reason: str = "") -> RolloutLine:
+    return RolloutLine(name=name, life=name, outcome=outcome, wave=wave, reason=reason)
+
+
+PLANNED = RolloutStatus(
+    template="small", version=5, actor="bob@example.com", dry_run=True, over=True,
+    lines=(
+        _line("first", RolloutOutcome.WAITING, 1), _line("second", RolloutOutcome.WAITING, 2),
+        _line("sleeps", RolloutOutcome.SKIPPED, 0, HOSTILE),
+    ),
+)  # fmt: skip
+ROLLED = PLANNED.model_copy(
+    update={
+        "dry_run": False,
+        "over": False,
+        "started_at": NOW,
+        "lines": (
+            _line("first", RolloutOutcome.UPGRADED, 1),
+            _line("broken", RolloutOutcome.ROLLED_BACK, 2, f"vcluster: {HOSTILE}"),
+            _line("runs", RolloutOutcome.RUNNING, 2),
+            *(_line(f"env-{number:03}", RolloutOutcome.WAITING, 3 + number // 2) for number in range(60)),
+        ),
+    }
+)
+
+
+async def test_a_rollout_is_planned_confirmed_and_started(app: FastAPI, provider: Provider) -> None:
+    """Ensures that a confirmation is of the version and the waves that the dry run has shown."""
+    rollouts = app.state.rollouts
+    async with signed_in(app, provider, "bob") as http:
+        text = await text_of(http, "/platform/rollouts")
+        assert "Upgrade all environments of a template" in text
+        assert "In progress" not in text
+        rollouts.result = PLANNED
+        data = {"csrf": await csrf_of(http), "template": "small", "wave": "3", "stop_after": "2"}
+        page = await http.post("/platform/rollouts", data=data)
+        text = readable(page)
+        assert rollouts.asked == [(RequestedRollout("small", wave=3, stop_after=2), True)]
+        assert "2 would be upgraded to small version 5, 1 not" in text
+        assert "second 2 Would be upgraded" in text
+        assert f"sleeps none Not upgraded {HOSTILE}" in text
+        [form] = re.findall(r"<form[^>]*>(?:(?!</form>).)*Upgrade these 2.*?</form>", page.text, re.S)
+        shown = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+        sent = await http.post("/platform/rollouts", data=shown)
+        assert sent.headers["location"] == "/platform/rollouts/small"
+        assert rollouts.asked[1:] == [(RequestedRollout("small", wave=3, stop_after=2, version=5), False)]
+        rollouts.result = PLANNED.model_copy(update={"lines": PLANNED.lines[2:]})
+        nothing = readable(await http.post("/platform/rollouts", data=data))
+        assert "Upgrade these" not in nothing, "there is nothing to confirm"
+
+
+async def test_a_running_rollout_is_shown_and_stopped(app: FastAPI, provider: Provider) -> None:
+    rollouts = app.state.rollouts
+    async with signed_in(app, provider, "bob") as http:
+        assert "There was no upgrade of all" in await text_of(http, "/platform/rollouts/small")
+        rollouts.result = ROLLED
+        page = await http.get("/platform/rollouts/small")
+        text = readable(page)
+        assert '<noscript><meta http-equiv="refresh"' in page.text
+        for words in ("Version 5", "Started by bob@example.com", "Waves 2 of 32 started", "Waiting 60"):
+            assert words in text
+        broken = f"broken 2 Rolled back vcluster: {HOSTILE}"
+        assert text.index(broken) < text.index("runs 2 Being upgraded") < text.index("env-000 3 Waiting")
+        assert 'href="/environments/broken"' in page.text
+        assert "1 to 50 of 63" in text
+        assert "first 1 Upgraded" in await text_of(http, "/platform/rollouts/small?offset=50")
+        assert "Upgrade of all environments of small" in await text_of(http, "/platform/rollouts")
+        sent = await http.post("/platform/rollouts/small/stop", data={"csrf": await csrf_of(http)})
+        assert sent.headers["location"] == "/platform/rollouts/small"
+        assert rollouts.asked == ["bob@example.com stops small"]
+        rollouts.result = ROLLED.model_copy(update={"over": True, "stopped": "bob has stopped it"})
+        page = await http.get("/platform/rollouts/small")
+        assert "Stopped: bob has stopped it." in readable(page)
+        assert "/stop" not in page.text
+        assert "<noscript>" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "field_name"),
+    [({"wave": "99"}, "wave"), ({"stop_after": "none"}, "stop_after")],
+)
+async def test_a_rollout_that_is_typed_wrong(
+    app: FastAPI, provider: Provider, changes: dict[str, str], field_name: str
+) -> None:
+    async with signed_in(app, provider, "bob") as http:
+        data = {"csrf": await csrf_of(http), "template": "small", "wave": "5", "stop_after": "1", **changes}
+        answer = await http.post("/platform/rollouts", data=data)
+    assert answer.status_code == 422
+    assert f'href="#field-{field_name}"' in answer.text
+    assert f'id="field-{field_name}"' in answer.text
+    assert app.state.rollouts.asked == []
+
+
+async def test_another_version_than_that_of_the_dry_run_is_refused(app: FastAPI, provider: Provider) -> None:
+    problem = FieldProblem(field="version", message=f"small has version 6 now {HOSTILE}")
+    app.state.rollouts.problem = InvalidRequest([problem])
+    async with signed_in(app, provider, "bob") as http:
+        data = {"csrf": await csrf_of(http), "template": "small", "version": "5", "dry_run": "false"}
+        answer = await http.post("/platform/rollouts", data=data)
+    assert answer.status_code == 422
+    assert "small has version 6 now" in readable(answer)
+    assert 'href="#field-version"' in answer.text
+    assert 'id="field-version"' in answer.text

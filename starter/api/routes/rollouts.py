@@ -23,7 +23,7 @@ async def roll_out(
     While one of the template runs, it is joined.
     """
     ensure_allowed_globally(caller, GlobalVerb.ROLLOUT)
-    requested = RequestedRollout(body.template, body.wave, body.stop_after)
+    requested = RequestedRollout(body.template, body.wave, body.stop_after, body.version)
     return _with_status(response, await rollouts.start(requested, caller, dry_run=body.dry_run))
 
 

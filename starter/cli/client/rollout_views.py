@@ -12,6 +12,7 @@ class RolloutLine(View, frozen=True, kw_only=True):
     life: str
     outcome: str
     reason: str = ""
+    wave: int = 0
 
 
 class RolloutStatus(View, frozen=True, kw_only=True):
