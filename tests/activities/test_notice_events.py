@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import standardwebhooks
 from cloudevents.core.bindings.http import HTTPMessage, from_http
@@ -54,6 +53,9 @@ def notices_by(webhook: Webhook) -> Notifications:
 
 def received(request: Request, secret: str = SECRET) -> tuple[Mapping[str, Any], Any]:
     """The attributes and the data of the event, as a receiver with this secret gets them."""
+    # Imported here: it takes three seconds of processor, in each process that collects the tests.
+    import jsonschema
+
     headers, body = request
     standardwebhooks.Webhook(secret).verify(body, dict(headers))
     event = from_http(HTTPMessage(headers, body), JSONFormat())
