@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from structlog.dev import ConsoleRenderer, plain_traceback
 from temporalio.testing import WorkflowEnvironment
 
 from embedded.stack.stack import Stack
@@ -77,9 +78,12 @@ PERSONAL_VARIABLES = ("MOORAGE_", "OTEL_", "KUBECONFIG", "TRACEPARENT")
 
 
 def pytest_configure() -> None:
-    """Keep a person's settings out of the tests, and share what `tests.support.processes` starts."""
+    """Keep a person's settings out of the tests, log as the product does, and share the fork server."""
     for name in [name for name in os.environ if name.startswith(PERSONAL_VARIABLES)]:
         del os.environ[name]
+    # As in the product. The own format of structlog has the local variables of all frames: for one error of
+    # the API it takes five seconds of processor.
+    ConsoleRenderer.get_active().exception_formatter = plain_traceback
     own_fork_server()
 
 
