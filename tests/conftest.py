@@ -1,5 +1,6 @@
 """Servers that tests share for the whole session; how to use them is written in `tests.support.stack`."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -85,6 +86,17 @@ def pytest_configure() -> None:
     # the API it takes five seconds of processor.
     ConsoleRenderer.get_active().exception_formatter = plain_traceback
     own_fork_server()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is imported and collected out of garbage collection: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
