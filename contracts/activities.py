@@ -27,12 +27,23 @@ from contracts.notifications import LifeRecord, Notification
 from contracts.types.models import Frozen
 
 
+class MemberRepair(Frozen):
+    """A repair of the members of a group: `adds` who is missing, and takes out `extra`, which are ids.
+
+    Who has become one of its people is not taken out.
+    """
+
+    adds: bool = False
+    extra: tuple[str, ...] = ()
+
+
 class EnsureInput(Frozen):
     """The input of ensure: the environment for which the step creates its part.
 
     `request_id` and `requested_at` are for the mark of its life; the sender may leave them out.
     `is_bootstrapped` is for the import: the worker beside the host has applied the bootstrap manifest.
     `in_place`: the environment is in use, so the step changes what is there and never replaces it.
+    `members`: only the members of the step's group are repaired, and nothing else is done.
     """
 
     environment: Environment
@@ -40,6 +51,7 @@ class EnsureInput(Frozen):
     requested_at: datetime | None = None
     is_bootstrapped: bool = False
     in_place: bool = False
+    members: MemberRepair | None = None
 
 
 class RemoveInput(Frozen):

@@ -9,6 +9,7 @@ from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.phases import MADE_PHASES as MADE_PHASES
 from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR
 from contracts.phases import SLEEP_PHASES as SLEEP_PHASES
+from contracts.phases import DriftKind as DriftKind
 from contracts.phases import Outcome as Outcome
 from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
@@ -214,8 +215,9 @@ class SleepStatus(Frozen):
 class Drift(Frozen):
     """A part of a ready environment that is missing or altered, as the reconcile sweep has found it.
 
-    `guards`: the step is that of the namespace, which is there, and only its guards are altered. `repairs`:
-    its step does it again. `problem` says why the last attempt to repair it has failed.
+    `guards`: the step is that of the namespace, which is there, and only its guards are altered. `members`:
+    the group of the step is there, and only its members differ; `extra` are the ids of those who are none of
+    its people. `repairs`: its step does it again. `problem` says why the last attempt to repair it failed.
     """
 
     step: StepName
@@ -223,6 +225,8 @@ class Drift(Frozen):
     what: str
     since: datetime
     guards: bool = False
+    members: DriftKind | None = None
+    extra: tuple[str, ...] = ()
     repairs: bool = False
     problem: Problem | None = None
 

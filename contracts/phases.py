@@ -67,16 +67,19 @@ class StepName(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """The kinds of what may be missing or altered under a ready environment: its steps, and its guards.
+    """The kinds of what may be missing or altered under a ready environment: its steps, guards and members.
 
     The guards are what the namespace step creates in the namespace: they can be restored without a loss of
-    data, and a namespace cannot.
+    data, and a namespace cannot. Members are those of its groups: of the people who should be in a group some
+    are missing, or it has others.
     """
 
     PROJECT = "project"
     GROUP = "group"
     ROLE_BINDING = "role-binding"
     IDENTITY = "identity"
+    MEMBERS = "members"
+    EXTRA_MEMBERS = "extra-members"
     NAMESPACE = "namespace"
     GUARDS = "guards"
     VCLUSTER = "vcluster"

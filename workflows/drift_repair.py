@@ -5,15 +5,24 @@ tries again.
 """
 
 import asyncio
+from collections.abc import Collection, Iterable, Mapping
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.activities import MemberRepair
     from contracts.environment import MOORAGE_ACTOR, Drift, Environment, Phase, Problem
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.phases import DriftKind, StepName
-    from contracts.reconcile.drift import UPDATE_DRIFT, DriftInput, kind_of, merge_drift, steps_to_repair
+    from contracts.reconcile.drift import (
+        UPDATE_DRIFT,
+        DriftInput,
+        key_of,
+        kind_of,
+        merge_drift,
+        steps_to_repair,
+    )
 
 from workflows.access import AccessUpdater
 from workflows.environment_state import EnvironmentState
@@ -59,9 +68,9 @@ class DriftRepair:
             self._state.add_log_entry(ask.actor, action, result)
         self._state.set_drift(now)
         self._begin()
-        repaired = [one.step for one in now if one.repairs]
+        repaired = [_describe(one.step, is_of_members=bool(one.members)) for one in now if one.repairs]
         if repaired:
-            return f"repairs {', '.join(repaired)}"
+            return f"repairs {', '.join(dict.fromkeys(repaired))}"
         return "reported" if now else "as it should be"
 
     def start(self) -> None:
@@ -86,25 +95,31 @@ class DriftRepair:
 
     async def _run(self) -> None:
         environment = self._state.status.environment
-        wanted = {kind_of(one) for one in self._state.status.drift if one.repairs}
-        names = steps_to_repair(wanted)
-        for step in steps_of(environment):
-            if step.name not in names:
-                continue
-            in_place = step.name is StepName.NAMESPACE and DriftKind.NAMESPACE not in wanted
-            problem = await self._repair(step, environment, in_place=in_place)
+        drifted = [one for one in self._state.status.drift if one.repairs]
+        wanted, kinds = {key_of(one) for one in drifted}, {kind_of(one) for one in drifted}
+        whole = steps_to_repair(kinds)
+        members = _member_repairs(drifted)
+        in_place = DriftKind.NAMESPACE not in kinds
+        repairs = _in_order(steps_of(environment), whole, members)
+        for step, only in repairs:
+            is_in_place = in_place and step.name is StepName.NAMESPACE
+            problem = await self._repair(step, environment, in_place=is_in_place, members=only)
             if not self._is_allowed:
                 return  # another run, or the next sweep, goes on
             if problem:
                 self._set_problem(problem, wanted)
                 return
-        left = tuple(one for one in self._state.status.drift if kind_of(one) not in wanted)
+        left = tuple(one for one in self._state.status.drift if key_of(one) not in wanted)
         self._state.set_drift(left)
-        self._state.add_log_entry(MOORAGE_ACTOR, "repaired it", ", ".join(names))
+        mended = [_describe(step.name, is_of_members=bool(only)) for step, only in repairs]
+        self._state.add_log_entry(MOORAGE_ACTOR, "repaired it", ", ".join(mended))
 
-    async def _repair(self, step: Step, environment: Environment, *, in_place: bool) -> Problem | None:
+    async def _repair(
+        self, step: Step, environment: Environment, *, in_place: bool, members: MemberRepair | None
+    ) -> Problem | None:
         """Do the step; stop early when the environment is ending, goes to sleep or goes on in another run."""
-        task = asyncio.create_task(self._saga.repair(step, environment, in_place=in_place))
+        repair = self._saga.repair(step, environment, in_place=in_place, members=members)
+        task = asyncio.create_task(repair)
         await workflow.wait_condition(lambda: task.done() or not self._is_allowed)
         if not task.done():
             task.cancel()
@@ -125,10 +140,38 @@ class DriftRepair:
             self._state.people.set_access(access, self._state.status.access_problem)
             self._access.apply()
 
-    def _set_problem(self, problem: Problem, wanted: set[DriftKind]) -> None:
+    def _set_problem(self, problem: Problem, wanted: set[tuple[StepName, DriftKind]]) -> None:
         drift: tuple[Drift, ...] = tuple(
-            one.model_copy(update={"problem": problem}) if kind_of(one) in wanted else one
+            one.model_copy(update={"problem": problem}) if key_of(one) in wanted else one
             for one in self._state.status.drift
         )
         self._state.set_drift(drift)
         self._state.add_log_entry(MOORAGE_ACTOR, "could not repair it", problem.cause)
+
+
+def _describe(step: StepName, *, is_of_members: bool) -> str:
+    return f"members of {step}" if is_of_members else step.value
+
+
+def _member_repairs(drifted: Iterable[Drift]) -> Mapping[StepName, MemberRepair]:
+    """Return the repair of the members of each step's group."""
+    repairs: dict[StepName, MemberRepair] = {}
+    for one in drifted:
+        if one.members:
+            before = repairs.get(one.step, MemberRepair())
+            adds = before.adds or one.members is DriftKind.MEMBERS
+            repairs[one.step] = MemberRepair(adds=adds, extra=(*before.extra, *one.extra))
+    return repairs
+
+
+def _in_order(
+    steps: Iterable[Step], whole: Collection[StepName], members: Mapping[StepName, MemberRepair]
+) -> list[tuple[Step, MemberRepair | None]]:
+    """Return the repairs in the order of the steps: a whole step before the members of its group."""
+    ordered: list[tuple[Step, MemberRepair | None]] = []
+    for step in steps:
+        if step.name in whole:
+            ordered.append((step, None))
+        if repair := members.get(step.name):
+            ordered.append((step, repair))
+    return ordered

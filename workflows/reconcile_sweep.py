@@ -73,7 +73,7 @@ class ReconcileWorkflow:
             orphans = due_orphans(survey.orphans, now, sweep.grace, undoes=undoes)
             due = (
                 *(one.life for one in orphans),
-                *(one.life for one in survey.drifted if one.repair),
+                *(one.life for one in survey.drifted if one.is_to_repair),
             )
             known = survey.open + len(survey.orphans) + survey.more
             brake = brake_reason(
@@ -97,10 +97,7 @@ class ReconcileWorkflow:
             settled = SettleInput(
                 orphans=tuple(one for one in orphans if one.life not in waiting),
                 # A repair that waits is reported, so that its people see it.
-                drifted=tuple(
-                    one.model_copy(update={"repair": ()}) if one.life in waiting else one
-                    for one in survey.drifted
-                ),
+                drifted=tuple(one.only_reported if one.life in waiting else one for one in survey.drifted),
                 actor=_actor(sweep, due),
                 task_queue=workflow.info().task_queue,
             )

@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.activities import MemberRepair
     from contracts.environment import (
         MOORAGE_ACTOR,
         Certificate,
@@ -154,14 +155,23 @@ class Saga:
             self._state.enter_phase(Phase.USABLE)
         return None
 
-    async def repair(self, step: Step, environment: Environment, *, in_place: bool = False) -> Problem | None:
+    async def repair(
+        self,
+        step: Step,
+        environment: Environment,
+        *,
+        in_place: bool = False,
+        members: MemberRepair | None = None,
+    ) -> Problem | None:
         """Do a step again that is done, with the people of now; return the problem that has stopped it.
 
-        `in_place` is as in `EnsureInput`.
+        `in_place` and `members` are as in `EnsureInput`.
         """
         started_at = workflow.now()
         try:
-            receipt = await self._executor.execute_ensure(step, environment, in_place=in_place)
+            receipt = await self._executor.execute_ensure(
+                step, environment, in_place=in_place, members=members
+            )
         except ActivityError as error:
             self.record_doubt(is_in_doubt(error))
             return self._failure(error, step.name, step.system, "ensure")

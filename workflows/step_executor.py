@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
         EnsureInput,
         InspectInput,
         InspectResult,
+        MemberRepair,
         PeopleActivities,
         RegisterInput,
         RemoveInput,
@@ -101,11 +102,17 @@ class StepExecutor:
         await self._queues.execute(self._environment.people_system, schedule, limit=limit, is_undo=False)
 
     async def execute_ensure(
-        self, step: Step, environment: Environment | None = None, *, in_place: bool = False
+        self,
+        step: Step,
+        environment: Environment | None = None,
+        *,
+        in_place: bool = False,
+        members: MemberRepair | None = None,
     ) -> Receipt:
         """Execute the step's ensure on the task queue of the forward steps.
 
-        `environment` is that of now, if it has changed since its start; `in_place` is as in `EnsureInput`.
+        `environment` is that of now, if it has changed since its start; `in_place` and `members` are as in
+        `EnsureInput`.
         """
         environment = environment or self._environment
         if step.name not in STEPS_WITH_VALUES:
@@ -126,6 +133,7 @@ class StepExecutor:
                         requested_at=self._life_started_at,
                         is_bootstrapped=is_bootstrapped,
                         in_place=in_place,
+                        members=members,
                     ),
                     Receipt,
                     attempt=step.attempt_timeout,

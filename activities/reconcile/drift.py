@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from activities.parts.host_lookup import is_own_namespace
 from activities.reconcile.guards import GuardDifference, GuardReader
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.members import (
+    ExpectedPeople,
+    MemberDifference,
+    MemberGroups,
+    MemberReader,
+    describe_members,
+)
 from clients.errors import NotFound
 from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
 from clients.rafay import Project
 from contracts.environment import Environment, System
-from contracts.phases import StepName
-from contracts.reconcile.drift import Deviation
+from contracts.phases import DriftKind, StepName
+from contracts.reconcile.drift import MAX_EXTRA, Deviation
 from contracts.reconcile.life_mark import LifeMark
 from contracts.types.naming import OwnerMark
 
@@ -48,6 +55,61 @@ class GuardLook:
         return difference if difference.what else None
 
 
+@dataclass(frozen=True)
+class MemberLook:
+    """How the members of the groups of one environment are compared.
+
+    `current` asks the environment who its people are now, and returns None while that is being changed.
+    """
+
+    reader: MemberReader
+    current: Callable[[], Awaitable[ExpectedPeople | None]]
+
+    async def differences(
+        self, name: str, groups: MemberGroups, asked: Environment | None
+    ) -> list[Deviation]:
+        """Return how the members differ from those that the groups should have now.
+
+        `asked` is the environment as it was requested. It is asked itself only if its people may have changed
+        since, because that takes a worker.
+        """
+        if asked is not None:
+            expected = ExpectedPeople(asked.people, asked.has_identity_provider)
+            if not await self._compare(name, groups, expected):
+                return []
+        now = await self.current()
+        if now is None:
+            return []
+        found = await self._compare(name, groups, now)
+        # Who was added or removed while the members were read is no difference.
+        return found if found and await self.current() == now else []
+
+    async def _compare(self, name: str, groups: MemberGroups, expected: ExpectedPeople) -> list[Deviation]:
+        found = []
+        if groups.control_plane:
+            local = await self.reader.in_control_plane(groups.control_plane, expected)
+            found += _member_deviations(StepName.ROLE_BINDING, name, System.CONTROL_PLANE, local)
+        if groups.directory and expected.has_identity_provider:
+            difference = await self.reader.in_directory(groups.directory, expected)
+            found += _member_deviations(StepName.IDENTITY, name, System.IDENTITY_PROVIDER, difference)
+        return found
+
+
+def _member_deviations(
+    step: StepName, name: str, system: System, difference: MemberDifference
+) -> list[Deviation]:
+    where = f"group {name} in the {system}"
+    found = []
+    if difference.missing:
+        what = describe_members(difference.missing, where, extra=False)
+        found.append(Deviation(step=step, what=what, members=DriftKind.MEMBERS))
+    if extra := difference.extra[:MAX_EXTRA]:
+        what = describe_members([label for _, label in extra], where, extra=True)
+        ids = tuple(id for id, _ in extra)
+        found.append(Deviation(step=step, what=what, members=DriftKind.EXTRA_MEMBERS, extra=ids))
+    return found
+
+
 async def deviations_of(
     systems: MarkedSystems,
     mark: OwnerMark,
@@ -55,12 +117,13 @@ async def deviations_of(
     *,
     in_directory: Set[str] = frozenset(),
     guards: GuardLook | None = None,
+    members: MemberLook | None = None,
 ) -> tuple[Deviation, ...]:
     """Return what is missing or altered of a life that is ready.
 
     A part that builds on a missing one is not named as well. A life whose mark is among those that were
     listed `in_directory` is not looked up there again: directories limit how many calls they take. Without
-    `guards` these are not compared.
+    `guards` or `members` these are not compared.
 
     Raises:
         ClientError: A system does not answer; nothing can be said about the life.
@@ -106,10 +169,16 @@ async def deviations_of(
             held = f"has {', '.join(roles)}" if roles else "has no role"
             note(StepName.ROLE_BINDING, f"group {name} {held} on its project, instead of {wanted or 'one'}")
     needs_identity = life_mark.environment.has_identity_provider if life_mark else True
-    if systems.directory is not None and needs_identity and mark.text not in in_directory:
+    directory_group = ""
+    if systems.directory is not None and needs_identity and (members or mark.text not in in_directory):
         groups = await systems.directory.groups_by_name(name)
-        if not any(mark.matches_text(one.external_id) for one in groups):
+        directory_group = next((one.id for one in groups if mark.matches_text(one.external_id)), "")
+        if not directory_group and mark.text not in in_directory:
             note(StepName.IDENTITY, f"group {name} is missing in the {System.IDENTITY_PROVIDER}")
+    if members:
+        own = MemberGroups(group.id if is_own_group and group else "", directory_group)
+        asked = life_mark.environment if life_mark else None
+        found.extend(await members.differences(name, own, asked))
     if (
         is_own_project
         and project

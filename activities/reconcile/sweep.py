@@ -23,9 +23,10 @@ from activities.environment_updates import (
     describe_failure,
 )
 from activities.freeze_state import freeze_reason
-from activities.reconcile.drift import GuardLook, deviations_of
+from activities.reconcile.drift import GuardLook, MemberLook, deviations_of
 from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.members import ExpectedPeople, MemberReader
 from activities.reconcile.orphans import QUERY_TIMEOUT, OrphanLife, OrphanReader
 from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, list_open_lives
 from clients.errors import ClientError
@@ -37,7 +38,14 @@ from contracts.environment_workflow import (
     LifecycleTimeouts,
 )
 from contracts.fleet_activities import ReconcileActivities
-from contracts.reconcile.drift import UPDATE_DRIFT, DriftedLife, DriftInput
+from contracts.reconcile.drift import (
+    MEMBER_KINDS,
+    UPDATE_DRIFT,
+    DriftedLife,
+    DriftInput,
+    member_turn,
+    settle_found,
+)
 from contracts.reconcile.models import (
     MAX_ORPHANS,
     Orphan,
@@ -103,10 +111,16 @@ class ReconcileSweep(ReconcileActivities):
 
         orphans = [one for one in await _each(look, left[:MAX_ORPHANS]) if one]
         before = {one.life for one in last.drifted if one.found}
+        had_members = {one.life for one in last.drifted if any(each.members for each in one.found)}
         reader = GuardReader()
+        ready = [one for one in listed.values() if one.life and one.phase == Phase.READY]
+        member_reader = MemberReader(self._systems.rafay, self._systems.directory)
+        has_members = not set(input.ignore) >= MEMBER_KINDS
+        turn = member_turn([one.life for one in ready], input.now) | had_members if has_members else set()
 
         async def compare(one: OpenLife) -> DriftedLife | None:
             mark = OwnerMark(installation=self._systems.installation, name=one.name, life=one.life)
+            members = MemberLook(member_reader, lambda: self._people(mark))
             try:
                 found = await deviations_of(
                     self._systems,
@@ -114,6 +128,7 @@ class ReconcileSweep(ReconcileActivities):
                     one.host,
                     in_directory=inventory.in_directory,
                     guards=GuardLook(reader, one.template, lambda: self._current(mark)),
+                    members=members if one.life in turn else None,
                 )
             except ClientError as error:
                 skipped.append(f"{one.name}: {error}")
@@ -121,14 +136,12 @@ class ReconcileSweep(ReconcileActivities):
             except (WorkflowQueryFailedError, RPCError, *UNREADABLE_ERRORS) as error:
                 skipped.append(f"{one.name}: its run cannot be read ({type(error).__name__})")
                 return None
-            found = tuple(each for each in found if each.kind not in input.ignore)
-            repair = tuple(each.step for each in found if each.kind in input.repair)
+            found, repair = settle_found(found, repair=input.repair, ignore=input.ignore)
             is_listed = found or one.life in before
             return (
                 DriftedLife(name=one.name, life=one.life, found=found, repair=repair) if is_listed else None
             )
 
-        ready = [one for one in listed.values() if one.life and one.phase == Phase.READY]
         drifted = [one for one in await _each(compare, ready) if one][:MAX_ORPHANS]
         return Survey(
             open=len(open_lives),
@@ -172,7 +185,7 @@ class ReconcileSweep(ReconcileActivities):
     async def _tell(self, drifted: DriftedLife, actor: str) -> SettledLine:
         """Tell the environment what has changed; it repairs itself, or refuses if it is not ready."""
         update = DriftInput(life=drifted.life, actor=actor, found=drifted.found, repair=drifted.repair)
-        verdict = Verdict.REPAIR if drifted.repair else None
+        verdict = Verdict.REPAIR if drifted.is_to_repair else None
         failed = False
         try:
             async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):
@@ -239,11 +252,24 @@ class ReconcileSweep(ReconcileActivities):
 
     async def _current(self, mark: OwnerMark) -> Environment | None:
         """Return the environment as it is now; None if it is not ready, or being changed to a template."""
+        status = await self._status(mark)
+        return status.environment if status and status.change is None else None
+
+    async def _people(self, mark: OwnerMark) -> ExpectedPeople | None:
+        """Return who should be in the groups now; None if it is not ready, or while access is changed."""
+        status = await self._status(mark)
+        if status is None or status.access.is_pending:
+            return None
+        environment = status.environment
+        left = (environment.owner,) if status.owner_left else ()
+        return ExpectedPeople(environment.people, environment.has_identity_provider, left)
+
+    async def _status(self, mark: OwnerMark) -> EnvironmentStatus | None:
+        """Return the status of the life; None if it is not ready."""
         status: EnvironmentStatus = await self._temporal.get_workflow_handle(workflow_id(mark.name)).query(
             QUERY_STATUS, result_type=EnvironmentStatus, rpc_timeout=QUERY_TIMEOUT
         )
-        is_settled = status.phase is Phase.READY and status.change is None
-        return status.environment if is_settled and status.environment.mark == mark else None
+        return status if status.phase is Phase.READY and status.environment.mark == mark else None
 
 
 async def _each(look: Callable[[_T], Awaitable[_R]], lives: Sequence[_T]) -> list[_R]:

@@ -2,8 +2,8 @@
 
 Its externalId is the mark. Directories may allow several groups of one name, and the control plane accepts a
 user who is in any of them. So a group of our name that is not ours is a conflict, even if ours exists too,
-and a duplicate that a lost response has caused is removed. Unknown members in our group stay, until the group
-is deleted.
+and a duplicate that a lost response has caused is removed. Unknown members in our group stay until the group
+is deleted, or until the reconcile sweep has them taken out.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from contracts.activities import (
     EnsureInput,
     InspectInput,
     InspectResult,
+    MemberRepair,
     RemoveInput,
     RemoveResult,
     StepActivities,
@@ -46,12 +47,37 @@ class IdentityStep(StepActivities):
         Afterwards exactly one group of that name exists and it is ours.
         """
         environment = input.environment
+        if input.members:
+            return await self._repair_members(environment, input.members)
         user_ids = await user_ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER)
         group = await self._find(environment)
         if group is None:
             group = await self._create(environment)
         await self._directory.add_members(group.id, user_ids)
         return Receipt(name=group.display_name, reference=group.id)
+
+    async def _repair_members(self, environment: Environment, repair: MemberRepair) -> Receipt:
+        """Take the named members out, unless they have become its people, and add who is missing."""
+        groups = await self.own_groups(environment)
+        if not groups:
+            raise NotYet(
+                System.IDENTITY_PROVIDER,
+                f"Group {environment.derived_name} is not to be found in the {System.IDENTITY_PROVIDER}",
+                "See whether another program has deleted it",
+            )
+        people = environment.people
+        keeps: set[str] = set()
+        for person in people if repair.extra else ():
+            keeps.update(user.id.casefold() for user in await self._directory.users_by_address(person))
+        users = [await self._directory.find_user(person) for person in people] if repair.adds else []
+        known = [user.id for user in users if user is not None]
+        for group in groups:
+            for user_id in repair.extra:
+                if user_id.casefold() not in keeps:
+                    await self._directory.remove_member(group.id, user_id)
+            if known:
+                await self._directory.add_members(group.id, known)
+        return Receipt(name=groups[0].display_name, reference=groups[0].id)
 
     async def _create(self, environment: Environment) -> Group:
         name, mark = environment.derived_name, environment.mark

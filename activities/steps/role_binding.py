@@ -1,8 +1,8 @@
 """Step 3: the group's role on the project and, without an identity provider, the group's members.
 
 Role bindings and memberships cannot carry a mark: they are ours if their group and project are ours. Missing
-members are added. Unknown members whom an administrator has added to our group stay, until the group is
-deleted.
+members are added. Unknown members whom an administrator has added to our group stay until the group is
+deleted, or until the reconcile sweep has them taken out.
 """
 
 import contextlib
@@ -16,11 +16,12 @@ from contracts.activities import (
     EnsureInput,
     InspectInput,
     InspectResult,
+    MemberRepair,
     RemoveInput,
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Receipt, System
+from contracts.environment import Environment, Receipt, System
 
 
 class RoleBindingStep(StepActivities):
@@ -35,6 +36,8 @@ class RoleBindingStep(StepActivities):
         Without an identity provider, all people of the environment are local members.
         """
         environment = input.environment
+        if input.members:
+            return await self._repair_members(environment, input.members)
         local = () if environment.has_identity_provider else environment.people
         user_ids = await user_ids_of(self._rafay, local, System.CONTROL_PLANE)
         project = await own_project(self._rafay, environment)
@@ -42,6 +45,20 @@ class RoleBindingStep(StepActivities):
         await self._bind(group, project.id, project.name, environment.template.role)
         for user_id in user_ids:
             await self._rafay.add_member(group.id, user_id)
+        return Receipt(name=group.name, reference=environment.template.role)
+
+    async def _repair_members(self, environment: Environment, repair: MemberRepair) -> Receipt:
+        """Take the named members out, unless they have become its people, and add who is missing."""
+        group = await own_group(self._rafay, environment)
+        local = () if environment.has_identity_provider else environment.people
+        keeps = {person.casefold() for person in local}
+        for member in await self._rafay.group_members(group.id) if repair.extra else ():
+            if member.id in repair.extra and member.email.casefold() not in keeps:
+                await self._rafay.remove_member(group.id, member.id)
+        for person in local if repair.adds else ():
+            user = await self._rafay.find_user(person)
+            if user is not None:
+                await self._rafay.add_member(group.id, user.id)
         return Receipt(name=group.name, reference=environment.template.role)
 
     async def _bind(self, group: Group, project_id: str, project_name: str, role: str) -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from activities.reconcile.drift import GuardLook, deviations_of
+from activities.reconcile.drift import GuardLook, MemberLook, deviations_of
 from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.members import ExpectedPeople, MemberReader, describe_members
 from clients.errors import ClientError
-from contracts.activities import EnsureInput
+from contracts.activities import EnsureInput, MemberRepair
 from contracts.environment import Environment, StepName
+from contracts.phases import DriftKind
 from contracts.reconcile.drift import Deviation
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running
@@ -20,6 +22,9 @@ from tests.support.stand_ins import control
 from tests.workflows.conftest import until
 
 pytestmark = pytest.mark.slow
+
+ALICE, BOB = "alice@example.com", "bob@example.com"
+CAROL, DAVE = "carol@example.com", "dave@example.com"
 
 
 @pytest.fixture
@@ -125,6 +130,209 @@ async def test_an_environment_without_an_identity_provider_misses_no_group_there
     alone = an_environment(fresh(), identity=False)
     await make_with_life_mark(bench, alone)
     assert await deviations_of(marked, alone.mark, HOST) == ()
+
+
+class Membered:
+    """The members of the groups of one environment, as a sweep compares them and people change them."""
+
+    def __init__(self, bench: Bench, marked: MarkedSystems, environment: Environment) -> None:
+        self._bench = bench
+        self._marked = marked
+        self.environment = environment
+        people, has_provider = environment.people, environment.has_identity_provider
+        self.now: ExpectedPeople | None = ExpectedPeople(people, has_provider)
+        #: What the environment answers one after another, if it changes meanwhile.
+        self.answers: list[ExpectedPeople | None] = []
+        self.asked = 0
+
+    async def _current(self) -> ExpectedPeople | None:
+        self.asked += 1
+        return self.answers.pop(0) if self.answers else self.now
+
+    async def look(self) -> tuple[Deviation, ...]:
+        """Compare them as a sweep does, with what was listed."""
+        inventory = await self._marked.list_all()
+        reader = MemberReader(self._marked.rafay, self._marked.directory)
+        return await deviations_of(
+            self._marked,
+            self.environment.mark,
+            HOST,
+            in_directory=inventory.in_directory,
+            members=MemberLook(reader, self._current),
+        )
+
+    async def change_directory(self, *, add: str = "", remove: str = "") -> str:
+        """Add a person to the group in the identity provider by hand, or remove one; return their id."""
+        directory = self._bench.clients.directory
+        assert directory
+        [group] = await directory.groups_by_name(self.environment.derived_name)
+        user = await directory.find_user(add or remove)
+        assert user
+        if add:
+            await directory.add_members(group.id, [user.id])
+        else:
+            await directory.remove_member(group.id, user.id)
+        return user.id
+
+    async def change_control_plane(self, *, add: str = "", remove: str = "") -> str:
+        """The same for the group in the control plane."""
+        rafay = self._bench.clients.rafay
+        group, user = (
+            await rafay.find_group(self.environment.derived_name),
+            await rafay.find_user(add or remove),
+        )
+        assert group
+        assert user
+        if add:
+            await rafay.add_member(group.id, user.id)
+        else:
+            await rafay.remove_member(group.id, user.id)
+        return user.id
+
+    async def repair(self, step: StepName, *, people: tuple[str, ...] = (), **repair: Any) -> None:
+        """Do what a repair of members does, with these collaborators meanwhile."""
+        environment = self.environment
+        if people:
+            environment = environment.model_copy(update={"changed_collaborators": people})
+        input = EnsureInput(environment=environment, members=MemberRepair(**repair))
+        receipt = await Running(self._bench.steps[step].ensure, input).result()
+        assert receipt.name == environment.derived_name
+
+
+async def membered_of(bench: Bench, marked: MarkedSystems, *, identity: bool) -> Membered:
+    environment = an_environment(fresh(), identity=identity)
+    await make_with_life_mark(bench, environment)
+    return Membered(bench, marked, environment)
+
+
+@pytest.mark.parametrize("identity", [True, False], ids=["identity provider", "local users"])
+async def test_a_missing_member_is_found_and_added(
+    bench: Bench, marked: MarkedSystems, identity: bool
+) -> None:
+    members = await membered_of(bench, marked, identity=identity)
+    assert await members.look() == ()
+    assert members.asked == 0, "an environment that is as it was requested was asked"
+    change = members.change_directory if identity else members.change_control_plane
+    await change(remove=BOB)
+    step = StepName.IDENTITY if identity else StepName.ROLE_BINDING
+    system = "identity provider" if identity else "control plane"
+    what = f"{BOB} is missing in group {members.environment.derived_name} in the {system}"
+    assert await members.look() == (Deviation(step=step, what=what, members=DriftKind.MEMBERS),)
+    await members.repair(step, extra=())
+    assert await members.look() != (), "a repair of extra members has added one"
+    for _ in range(2):
+        await members.repair(step, adds=True)
+    assert await members.look() == ()
+
+
+@pytest.mark.parametrize("identity", [True, False], ids=["identity provider", "local users"])
+async def test_an_extra_member_is_found_and_only_who_was_named_is_taken_out(
+    bench: Bench, marked: MarkedSystems, identity: bool
+) -> None:
+    members = await membered_of(bench, marked, identity=identity)
+    change = members.change_directory if identity else members.change_control_plane
+    carol = await change(add=CAROL)
+    [found] = await members.look()
+    step = StepName.IDENTITY if identity else StepName.ROLE_BINDING
+    who = f"user {carol}" if identity else CAROL
+    assert (found.step, found.kind, found.extra) == (step, DriftKind.EXTRA_MEMBERS, (carol,))
+    assert found.what.startswith(f"{who} is in group {members.environment.derived_name} in the ")
+    assert found.what.endswith(", and is none of its people")
+    await members.repair(step, adds=True)
+    assert await members.look() == (found,), "who was added by hand went silently"
+    dave = await change(add=DAVE)
+    await members.repair(step, extra=(carol,))
+    [left] = await members.look()
+    assert left.extra == (dave,)
+    await members.repair(step, people=(BOB, DAVE), extra=(dave,))
+    assert await members.look() == (left,), "who has become one of its people was taken out"
+    await members.repair(step, extra=(dave,))
+    assert await members.look() == ()
+
+
+async def test_a_local_member_beside_an_identity_provider_is_extra(
+    bench: Bench, marked: MarkedSystems
+) -> None:
+    """Ensures that a way in which passes by the identity provider is found, also for one of its people."""
+    members = await membered_of(bench, marked, identity=True)
+    bob = await members.change_control_plane(add=BOB)
+    [found] = await members.look()
+    assert (found.step, found.extra) == (StepName.ROLE_BINDING, (bob,))
+    await members.repair(StepName.ROLE_BINDING, adds=True, extra=(bob,))
+    assert await members.look() == ()
+
+
+async def test_members_are_those_that_it_has_now(bench: Bench, marked: MarkedSystems) -> None:
+    members = await membered_of(bench, marked, identity=True)
+    await members.change_directory(add=CAROL)
+    await members.change_directory(remove=BOB)
+    members.now = ExpectedPeople((ALICE, CAROL), True)
+    assert await members.look() == ()
+    assert members.asked == 1
+    members.now = ExpectedPeople((ALICE, BOB, CAROL), True, left=(BOB,))
+    assert await members.look() == (), "who has left is neither missing nor extra"
+    members.now = None
+    assert await members.look() == (), "members were compared while access is changed"
+    members.answers = [ExpectedPeople((ALICE, BOB), True), ExpectedPeople((ALICE, CAROL), True)]
+    assert await members.look() == (), "a change between two looks was taken for a difference"
+    members.answers = [ExpectedPeople((ALICE, BOB), True)] * 2
+    assert [one.kind for one in await members.look()] == [DriftKind.MEMBERS, DriftKind.EXTRA_MEMBERS]
+
+
+async def test_a_person_whom_the_directory_does_not_know_is_not_missing(
+    bench: Bench, marked: MarkedSystems
+) -> None:
+    members = await membered_of(bench, marked, identity=True)
+    members.environment = members.environment.model_copy(
+        update={"changed_collaborators": (BOB, "unknown@example.com")}
+    )
+    members.now = ExpectedPeople(members.environment.people, True)
+    await members.change_directory(remove=BOB)
+    [found] = await members.look()
+    assert found.what.startswith(f"{BOB} is missing in")
+    await members.repair(StepName.IDENTITY, people=(BOB, "unknown@example.com"), adds=True)
+    assert await members.look() == ()
+
+
+async def test_a_missing_group_has_no_missing_members(bench: Bench, marked: MarkedSystems) -> None:
+    members = await membered_of(bench, marked, identity=True)
+    await delete_directory_group(bench, members.environment)
+    [found] = await members.look()
+    assert found.kind is DriftKind.IDENTITY
+    input = EnsureInput(environment=members.environment, members=MemberRepair(adds=True))
+    failure = await Running(bench.steps[StepName.IDENTITY].ensure, input).failure()
+    assert f"Group {members.environment.derived_name} is not to be found" in failure.message
+    assert [one.kind for one in await members.look()] == [DriftKind.IDENTITY], "a repair has made a group"
+
+
+@pytest.mark.parametrize("operation", ["group.get", "user.find"])
+async def test_members_that_cannot_be_read_are_not_taken_for_missing(
+    bench: Bench, marked: MarkedSystems, operation: str
+) -> None:
+    members = await membered_of(bench, marked, identity=True)
+    inventory = await marked.list_all()
+    bench.systems.faults(Fault(operation=operation, kind=FaultKind.STATUS, status=503))
+    reader = MemberReader(marked.rafay, marked.directory)
+    with pytest.raises(ClientError):
+        await deviations_of(
+            marked,
+            members.environment.mark,
+            HOST,
+            in_directory=inventory.in_directory,
+            members=MemberLook(reader, members._current),
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "sentence"),
+    [
+        (["a"], False, "a is missing in group x"),
+        (["a", "b"], False, "a, b are missing in group x"),
+        (["a", "b", "c", "d", "e"], True, "a, b, c and 2 more are in group x, and are none of its people"),
+    ],
+)
+def test_members_are_named(names: list[str], extra: bool, sentence: str) -> None:
+    assert describe_members(names, "group x", extra=extra) == sentence
 
 
 class Guarded:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from contracts.phases import DriftKind
+from contracts.reconcile.drift import DEFAULT_REPAIR
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import PREFIX, Systems
@@ -15,13 +17,18 @@ from tests.support.stack import hurried, unique
 from tests.support.stand_ins import control, set_faults
 from tests.workflows.conftest import until
 
+BOB, CAROL = "bob@example.com", "carol@example.com"
+
 pytestmark = [pytest.mark.chaos, pytest.mark.guarantee("9. Reconciled")]
 
 
 @pytest.fixture(scope="module")
 async def lonely(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A separate stack: a sweep sees everything of an installation."""
-    async with Stack(tmp_path_factory.mktemp("drifted"), hurried()) as stack:
+    # Extra members are only reported unless the settings say otherwise.
+    repair = " ".join((*DEFAULT_REPAIR, DriftKind.EXTRA_MEMBERS))
+    settings = {"MOORAGE_RECONCILE__REPAIR": repair}
+    async with Stack(tmp_path_factory.mktemp("drifted"), hurried(environment=settings)) as stack:
         yield stack
 
 
@@ -102,6 +109,64 @@ async def test_what_is_missing_under_a_ready_environment_is_shown_and_repaired(
         assert again.id != directory_group.id
         assert len(await scim.members(again.id)) == 1, "a repair has given access back to bob"
     await rafay.close()
+    await scim.close()
+    await asking.delete(name)
+    assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"]
+    assert systems.holds(name) == {}
+
+
+@pytest.mark.parametrize("trouble", ["none", "refused", "killed", "lost"])
+async def test_members_that_were_changed_by_hand_are_shown_and_mended(
+    lonely: Stack, asking: Asking, systems: Systems, trouble: str
+) -> None:
+    """Ensures that the missing person is in again and the stranger out, also after a failed or lost call."""
+    name = unique("member")
+    await asking.request(name, collaborators=[BOB])
+    await asking.until_phase(name, "ready")
+    whole = systems.holds(name)
+    scim = scim_of(lonely)
+    [group] = await scim.groups_by_name(f"{PREFIX}-{name}")
+    bob, carol = await scim.find_user(BOB), await scim.find_user(CAROL)
+    assert bob
+    assert carol
+    members = set(await scim.members(group.id))
+    await scim.remove_member(group.id, bob.id)
+    await scim.add_members(group.id, [carol.id])
+    dry = await drifted(asking, name, dry_run=True)
+    assert [one["members"] for one in dry["found"]] == ["members", "extra-members"]
+    assert dry["repair"] == []
+    assert bob.id not in await scim.members(group.id), "a dry run has changed something"
+    before = calls(lonely, Part.DIRECTORY, "group.patch")
+    if trouble == "refused":
+        refused = Fault(operation="group.patch", kind=FaultKind.STATUS, status=403)
+        set_faults(lonely.url(Part.DIRECTORY), refused)
+    elif trouble == "killed":
+        slow = Fault(operation="group.patch", kind=FaultKind.DELAY_BEFORE, seconds=1.5, times=1)
+        set_faults(lonely.url(Part.DIRECTORY), slow)
+    elif trouble == "lost":
+        cut = Fault(operation="group.patch", kind=FaultKind.CUT_AFTER, times=2)
+        set_faults(lonely.url(Part.DIRECTORY), cut)
+    found = await drifted(asking, name)
+    assert [one["repairs"] for one in found["found"]] == [True, True]
+    if trouble == "refused":
+        await asking.until(
+            name, lambda now: bool(now["drift"]) and bool(now["drift"][0]["problem"]), "it has failed"
+        )
+        assert carol.id in await scim.members(group.id)
+        no_faults(lonely)
+        await sweep(asking)
+    elif trouble == "killed":
+        await called(lonely, Part.DIRECTORY, "group.patch", before)
+        await lonely.kill(Part.WORKER)
+        no_faults(lonely)
+        await lonely.start(Part.WORKER)
+    await is_mended(asking, systems, name, whole)
+    assert set(await scim.members(group.id)) == members
+    trail = [(entry["action"], entry["result"]) for entry in (await asking.show(name))["audit_log"]]
+    [(_, altered)] = [one for one in trail if one[0] == "found it altered"]
+    assert f"{BOB} is missing in group {group.display_name}" in altered
+    assert f"user {carol.id} is in group {group.display_name}" in altered
+    assert ("repaired it", "members of identity") in trail
     await scim.close()
     await asking.delete(name)
     assert (await asking.until_phase(name, "gone"))["certificate"]["nothing_left"]

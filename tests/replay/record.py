@@ -52,6 +52,7 @@ from contracts.leaver_rules import (
     LookResult,
 )
 from contracts.lost_lives import forced_start
+from contracts.phases import DriftKind
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
 from contracts.reconcile.models import (
     Orphan,
@@ -460,6 +461,32 @@ def _repaired(*, ends: bool = False) -> LifePath:
     return path
 
 
+async def _members_repaired(bench: Bench, name: str) -> Life:
+    """A person is missing in its group and another is extra; its group in the control plane is missing."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    found = (
+        Deviation(step=StepName.GROUP, what="group x is missing"),
+        Deviation(step=StepName.IDENTITY, what="bob is missing", members=DriftKind.MEMBERS, repairs=True),
+        Deviation(
+            step=StepName.IDENTITY,
+            what="user 7 is extra",
+            members=DriftKind.EXTRA_MEMBERS,
+            extra=("7",),
+            repairs=True,
+        ),
+    )
+    ask = DriftInput(life=LIFE, actor="the sweep", found=found, repair=(StepName.GROUP,))
+    await life.handle.execute_update(UPDATE_DRIFT, ask)
+
+    async def is_repaired() -> bool:
+        return not (await life.status()).drift
+
+    await until(is_repaired, "it is repaired")
+    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+    return life
+
+
 def _reconcile(*, orphans: int, dry_run: bool = False, confirmed: int = 0) -> LifePath:
     """A reconcile sweep that finds so many orphans, of which a person has confirmed some."""
 
@@ -834,6 +861,7 @@ PATHS: dict[str, LifePath] = {
     "leavers-braked": _leavers(missing=9),
     "repaired": _repaired(),
     "deleted-in-a-repair": _repaired(ends=True),
+    "members-repaired": _members_repaired,
     "reconcile-none": _reconcile(orphans=0),
     "reconcile-settled": _reconcile(orphans=2),
     "reconcile-dry-run": _reconcile(orphans=2, dry_run=True),

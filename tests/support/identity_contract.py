@@ -4,11 +4,12 @@ import logging
 import traceback
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
+from activities.reconcile.members import ExpectedPeople, MemberDifference, MemberReader
 from clients.errors import AlreadyExists, ClientError, Denied, NotFound, Rejected, Throttled
 from clients.identity.protocol import IdentityProvider
 from embedded.faults import Fault, FaultKind
@@ -175,6 +176,24 @@ class IdentityContract:
         await client.add_members(group.id, [])
         await client.remove_member(group.id, "no-such-user")
         assert await members() == [ben]
+
+    async def test_members_who_are_missing_or_extra_are_found(
+        self, directory: Directory, client: IdentityProvider
+    ) -> None:
+        group = await client.create_group(fresh(), fresh_mark())
+        ann, ben, cat = [f"{fresh(name)}@example.com" for name in ("ann", "ben", "cat")]
+        ids = [await directory.add_person(each, each) for each in (ann, ben, cat)]
+        await replicated(lambda: client.add_members(group.id, [ids[0], ids[2]]))
+
+        async def differences() -> MemberDifference:
+            reader = MemberReader(cast(Any, None), client)
+            return await reader.in_directory(group.id, ExpectedPeople((ann.upper(), ben), True))
+
+        extra = ((ids[2], f"user {ids[2]}"),)
+        await becomes(differences, MemberDifference(missing=(ben,), extra=extra))
+        await replicated(lambda: client.add_members(group.id, [ids[1]]))
+        await replicated(lambda: client.remove_member(group.id, ids[2]))
+        await becomes(differences, MemberDifference())
 
     async def test_group_that_does_not_exist_is_not_found(
         self, directory: Directory, client: IdentityProvider

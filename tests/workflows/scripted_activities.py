@@ -29,6 +29,7 @@ from contracts.activities import (
     EnsureInput,
     InspectInput,
     InspectResult,
+    MemberRepair,
     NotificationResult,
     QueuesInput,
     QueuesResult,
@@ -84,6 +85,8 @@ class Script:
     queues: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     #: The template of each ensure in place, and what a template's vCluster does instead of becoming ready.
     in_place: list[tuple[str, str]] = field(default_factory=list)
+    #: What was repaired of the members of a step's group.
+    member_repairs: list[tuple[str, MemberRepair]] = field(default_factory=list)
     of_template: dict[str, Outcome] = field(default_factory=dict)
     started: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
 
@@ -245,6 +248,8 @@ class Script:
             template = input.environment.template.name
             if input.in_place:
                 self.in_place.append((step, template))
+            if input.members:
+                self.member_repairs.append((step, input.members))
             await self._play_in(input.environment, _SYSTEMS[step], f"{step}.ensure", effect)
             if step is StepName.VCLUSTER and template in self.of_template:
                 await self.of_template[template]()

@@ -6,6 +6,7 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from contracts.access import AccessChanges
+from contracts.activities import MemberRepair
 from contracts.environment import Phase
 from contracts.environment_workflow import ActorInput, SleepChangeInput
 from contracts.phases import DriftKind, StepName
@@ -18,6 +19,13 @@ from workflows.environment import EnvironmentWorkflow
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
 GROUP = Deviation(step=StepName.GROUP, what="group mrg-x is missing")
 IDENTITY = Deviation(step=StepName.IDENTITY, what="group mrg-x is missing in the identity provider")
+MISSING = Deviation(
+    step=StepName.IDENTITY, what="bob is missing in group mrg-x", members=DriftKind.MEMBERS, repairs=True
+)
+EXTRA = Deviation(
+    step=StepName.IDENTITY, what="users 7, 8 are in group mrg-x", members=DriftKind.EXTRA_MEMBERS,
+    extra=("7", "8"), repairs=True,
+)  # fmt: skip
 NAMESPACE = Deviation(step=StepName.NAMESPACE, what="namespace mrg-x is missing")
 GUARDS = Deviation(step=StepName.NAMESPACE, what="quota requests.cpu is 32 and should be 4", guards=True)
 
@@ -41,6 +49,7 @@ async def mended(life: Life) -> None:
         ({DriftKind.NAMESPACE}, ["namespace", "vcluster", "kubeconfig", "import"]),
         ({DriftKind.GUARDS}, ["namespace"]),
         ({DriftKind.IMPORT, DriftKind.ROLE_BINDING}, ["role-binding", "import"]),
+        ({DriftKind.MEMBERS, DriftKind.EXTRA_MEMBERS}, []),
         (set[DriftKind](), []),
     ],
 )
@@ -81,6 +90,53 @@ async def test_a_repair_of_guards_does_only_the_namespace_and_never_replaces_it(
     await mended(life)
     assert bench.script.calls == ["namespace.ensure"]
     assert [step for step, _ in bench.script.in_place] == ["namespace"]
+
+
+@pytest.mark.parametrize(
+    ("found", "repair"),
+    [
+        ((MISSING,), MemberRepair(adds=True)),
+        ((EXTRA,), MemberRepair(extra=("7", "8"))),
+        ((MISSING, EXTRA), MemberRepair(adds=True, extra=("7", "8"))),
+        ((MISSING, EXTRA.model_copy(update={"repairs": False})), MemberRepair(adds=True)),
+    ],
+    ids=["missing", "extra", "both", "extra ones are reported"],
+)
+async def test_a_repair_of_members_does_nothing_else_of_the_step(
+    bench: Bench, found: tuple[Deviation, ...], repair: MemberRepair
+) -> None:
+    life = await ready(bench, f"drift-members-{len(found)}{len(repair.extra)}{int(repair.adds)}")
+    bench.script.calls.clear()
+    assert await tell(life, *found) == "repairs members of identity"
+    await reach(life, lambda now: not any(one.repairs for one in now.drift), "they are repaired")
+    assert bench.script.calls == ["identity.ensure"]
+    assert bench.script.member_repairs == [("identity", repair)]
+    status = await life.status()
+    assert [one.what for one in status.drift] == [one.what for one in found if not one.repairs]
+    altered, repaired = status.audit_log[-2:]
+    assert (altered.action, altered.result) == ("found it altered", "; ".join(one.what for one in found))
+    assert (repaired.action, repaired.result) == ("repaired it", "members of identity")
+
+
+async def test_a_whole_step_and_the_members_of_another_are_repaired_in_order(bench: Bench) -> None:
+    life = await ready(bench, "drift-members-and-group")
+    bench.script.calls.clear()
+    await tell(life, GROUP, MISSING, repair=(StepName.GROUP,))
+    await mended(life)
+    assert bench.script.calls == ["group.ensure", "role-binding.ensure", "identity.ensure"]
+    assert bench.script.member_repairs == [("identity", MemberRepair(adds=True))]
+
+
+async def test_a_repair_of_members_that_fails_is_tried_again_by_the_next_sweep(bench: Bench) -> None:
+    life = await ready(bench, "drift-members-fail")
+    bench.script.before["identity.ensure"] = fails_for_good()
+    await tell(life, MISSING, EXTRA.model_copy(update={"repairs": False}))
+    status = await reach(life, lambda now: bool(now.drift and now.drift[0].problem), "it has failed")
+    assert status.phase is Phase.READY
+    assert status.drift[1].problem is None, "the other kind was not tried"
+    del bench.script.before["identity.ensure"]
+    await tell(life, MISSING)
+    await mended(life)
 
 
 async def test_the_time_of_guards_is_not_that_of_a_missing_namespace(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from contracts.phases import StepName
+from contracts.phases import DriftKind, StepName
 from starter.cli.client.views import View
 
 
@@ -85,6 +85,9 @@ class Deviation(View, frozen=True, kw_only=True):
     step: StepName
     what: str
     guards: bool = False
+    members: DriftKind | None = None
+    extra: tuple[str, ...] = ()
+    repairs: bool = False
 
 
 class DriftedLife(View, frozen=True, kw_only=True):

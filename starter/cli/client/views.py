@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from contracts.phases import Outcome, Phase, SleepReason, StepName, StepState
+from contracts.phases import DriftKind, Outcome, Phase, SleepReason, StepName, StepState
 
 _View = TypeVar("_View", bound="View")
 
@@ -78,6 +78,8 @@ class Drift(View, frozen=True, kw_only=True):
     what: str
     since: datetime
     guards: bool = False
+    members: DriftKind | None = None
+    extra: tuple[str, ...] = ()
     repairs: bool = False
     problem: ProblemView | None = None
 

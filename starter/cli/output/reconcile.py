@@ -36,7 +36,7 @@ def print_reconcile(view: ReconcileView) -> None:
             continue
         print_line(f"  {drifted.name:<30}  life {drifted.life}")
         for each in drifted.found:
-            if each.step not in drifted.repair:
+            if not (each.repairs if each.members else each.step in drifted.repair):
                 what = "reported"
             elif drifted.life in result.waiting:
                 what = "waits for a person, to repair"

@@ -25,8 +25,9 @@ class Reconcile(Group):
     repair: Annotated[tuple[DriftKind, ...], BeforeValidator(split_words)] = Field(
         default=DEFAULT_REPAIR,
         description="what is made again when it is missing or altered under a ready environment: names of "
-        "steps, and `guards` for the quota, limits and network policies of its namespace; the "
-        "others are only reported",
+        "steps, `guards` for the quota, limits and network policies of its namespace, `members` for people "
+        "who are missing in its groups, and `extra-members` for others who are in them; what is not named "
+        "is only reported",
     )
     ignore: Annotated[tuple[DriftKind, ...], BeforeValidator(split_words)] = Field(
         default=(), description="the same names, of what is not even reported"
