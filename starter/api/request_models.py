@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from contracts.credentials import PEOPLE_GROUP
 from contracts.reconcile.models import MAX_ORPHANS
 from contracts.rollout import DEFAULT_STOP_AFTER, DEFAULT_WAVE, MAX_ENVIRONMENTS, MAX_WAVE
 from contracts.sleep_rules import SleepPolicy
@@ -128,7 +127,7 @@ class CredentialRequest(BaseModel):
     request: str = Field(
         max_length=MAX_REQUEST,
         description="PKCS#10 in PEM, with a key of the curve P-256 or P-384 and the subject "
-        f"CN=<your address>, O={PEOPLE_GROUP}",
+        "CN=<your address>",
     )
     life: Printable | None = Field(default=None, description="refuse it if the name has another life now")
 

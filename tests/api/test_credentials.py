@@ -16,7 +16,6 @@ from cryptography.x509.oid import NameOID
 from clients.host.kubeconfig import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
 from clients.virtual_cluster.people import binding_name
-from contracts.credentials import PEOPLE_GROUP
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.api.routes.credentials import CREDENTIALS_BURST
@@ -69,7 +68,7 @@ async def test_is_the_caller_s_own(stack: Stack, name: str, bob: Caller, dave: C
         kubeconfig = await usable_kubeconfig(caller.http.request, name)
         user = (await whoami(kubeconfig)).json()["status"]["userInfo"]
         assert user["username"] == person.email
-        assert PEOPLE_GROUP in user["groups"]
+        assert user["groups"] == ["system:authenticated"]
         assert await is_let_in(kubeconfig)
         pem = base64.b64decode(yaml.safe_load(kubeconfig)["users"][0]["user"]["client-certificate-data"])
         certificate = x509.load_pem_x509_certificate(pem)

@@ -14,7 +14,6 @@ from cryptography.x509.oid import NameOID
 
 from clients.host.kubeconfig import Kubeconfig
 from clients.simulated_host import SimulatedHost
-from contracts.credentials import PEOPLE_GROUP
 from embedded.stack.stack import HOST, Part, Stack
 from tests.support.stack import TIMEOUT
 from tests.support.virtual_access import new_key, pem_of
@@ -23,13 +22,10 @@ from tests.support.virtual_access import new_key, pem_of
 Call = Callable[..., Awaitable[httpx.Response]]
 
 
-def request_of(person: str, key: ec.EllipticCurvePrivateKey | None = None, group: str = PEOPLE_GROUP) -> str:
+def request_of(person: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
     """A certificate request of the person, in PEM."""
-    names = [
-        x509.NameAttribute(NameOID.COMMON_NAME, person, _validate=False),
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, group),
-    ]
-    builder = x509.CertificateSigningRequestBuilder(x509.Name(names))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, person, _validate=False)])
+    builder = x509.CertificateSigningRequestBuilder(subject)
     return builder.sign(key or new_key(), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from contracts.credentials import MAX_CREDENTIAL, PEOPLE_GROUP
+from contracts.credentials import MAX_CREDENTIAL
 from starter.cli.client.paths import environment_path
 from starter.cli.errors import CliError, Code
 
@@ -83,11 +83,8 @@ def _key_and_request(person: str) -> tuple[str, str]:
     with warnings.catch_warnings():
         # Kubernetes allows user names of more than 64 characters, which X.509 discourages.
         warnings.simplefilter("ignore")
-        names = [
-            x509.NameAttribute(NameOID.COMMON_NAME, person, _validate=False),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, PEOPLE_GROUP),
-        ]
-        request = x509.CertificateSigningRequestBuilder(x509.Name(names)).sign(key, hashes.SHA256())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, person, _validate=False)])
+        request = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from clients.errors import MalformedAnswer
-from contracts.credentials import PEOPLE_GROUP
 from starter.request_errors import FieldProblem, InvalidRequest
 
 FIELD = "request"
@@ -37,8 +36,8 @@ class CertificateRequest:
 def read_request(text: str, person: str) -> CertificateRequest:
     """Return the person's request in the PEM text.
 
-    It must be signed with its own key, of the curve P-256 or P-384, and name the person and `PEOPLE_GROUP`
-    and nothing else.
+    It must be signed with its own key, of the curve P-256 or P-384, and name the person and nothing else: a
+    group, which others can give rights to, would outlive the removal of the person.
 
     Raises:
         InvalidRequest: It is another, with the reason.
@@ -55,7 +54,7 @@ def read_request(text: str, person: str) -> CertificateRequest:
     if not is_signed:
         raise _invalid("is not signed with its own key")
     if _names(subject) != _expected(person):
-        raise _invalid(f"has another subject than CN={person}, O={PEOPLE_GROUP}, which are you")
+        raise _invalid(f"has another subject than CN={person}, which is you")
     if has_extensions:
         raise _invalid("asks for extensions: a credential has none")
     return CertificateRequest(person, request.public_bytes(Encoding.PEM), _encoded(key))
@@ -65,8 +64,8 @@ def make_request(person: str) -> tuple[str, str]:
     """Return a request of the person, and its new key, in PEM: for people who cannot make one."""
     key = ec.generate_private_key(ec.SECP256R1())
     with _long_names():
-        names = [x509.NameAttribute(oid, str(value)) for oid, value in _expected(person)]
-        request = x509.CertificateSigningRequestBuilder(x509.Name(names)).sign(key, hashes.SHA256())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, person)])
+        request = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return request.public_bytes(Encoding.PEM).decode(), pem.decode()
 
@@ -92,15 +91,11 @@ def check_certificate(text: str, request: CertificateRequest, latest_end: dateti
 
 
 def _expected(person: str) -> list[tuple[x509.ObjectIdentifier, object]]:
-    return _sorted([(NameOID.COMMON_NAME, person), (NameOID.ORGANIZATION_NAME, PEOPLE_GROUP)])
+    return [(NameOID.COMMON_NAME, person)]
 
 
 def _names(subject: list[x509.NameAttribute[str | bytes]]) -> list[tuple[x509.ObjectIdentifier, object]]:
-    return _sorted([(each.oid, each.value) for each in subject])
-
-
-def _sorted(names: list[tuple[x509.ObjectIdentifier, object]]) -> list[tuple[x509.ObjectIdentifier, object]]:
-    return sorted(names, key=lambda each: (each[0].dotted_string, str(each[1])))
+    return [(each.oid, each.value) for each in subject]
 
 
 def _encoded(key: object) -> bytes:
