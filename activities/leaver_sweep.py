@@ -82,11 +82,12 @@ class LeaverSweep(LeaverActivities):
 
     @activity.defn(name="leavers.look")
     async def look(self, input: LookInput) -> LookResult:
-        """Look up the people in order, paced; a retry continues where the last attempt stopped."""
+        """Look up the people of a batch in order, paced; a retry continues where the last attempt stopped."""
         places = (
             await self._places() if input.people is None else _Places(frozenset(input.people), frozenset())
         )
-        people = places.people
+        waiting = [person for person in places.people if person > input.after]
+        people = waiting[: input.at_most]
         progress = _read_progress(activity_context.last_checkpoint())
         pause = 60 / input.lookups_per_minute
         unanswered = 0
@@ -115,13 +116,14 @@ class LeaverSweep(LeaverActivities):
                 activity_context.save_checkpoint(progress.model_dump_json())
             await activity_context.sleep(max(0.0, pause - (time.monotonic() - started)))
         gone = set(progress.missing)
-        back = places.handled - gone - set(progress.unclear)
+        back = places.handled.intersection(people) - gone - set(progress.unclear)
         return LookResult(
             asked=len(people),
             missing=tuple(person for person in progress.missing if person in places.new),
             unclear=progress.unclear,
             back=tuple(sorted(back)),
             handled=len(gone - places.new),
+            last=people[-1] if len(people) < len(waiting) else "",
         )
 
     async def _find(self, person: str) -> object | None:

@@ -1,6 +1,6 @@
 """The leaver sweep: which people have left, what is done about them, and the brake. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -19,6 +19,8 @@ LEAVER_ACTOR = "the leaver sweep"
 UPDATE_PERSON_LEFT = "person_left"
 #: People in one result: it is a part of a history. The brake stops a sweep long before so many.
 MAX_PEOPLE = 2000
+#: From a person's first look to the end of the access, and what is left of it for the calls that end it.
+MAX_DELAY, APPLYING = timedelta(minutes=5), timedelta(minutes=1)
 
 
 class LeaverSweepInput(Frozen):
@@ -35,11 +37,25 @@ class LeaverSweepInput(Frozen):
     limit_percent: int = 5
     second_look_after: timedelta = timedelta(minutes=1)
 
+    @property
+    def batch(self) -> int:
+        """Number of people to look up before the sweep acts: those of a minute, or more.
+
+        However many people there are, a leaver's access then ends within `MAX_DELAY` of the first look.
+        """
+        looking = max(MAX_DELAY - APPLYING - self.second_look_after, timedelta(minutes=1))
+        return max(1, int(self.lookups_per_minute * (looking / timedelta(minutes=1))))
+
 
 class LookInput(Frozen):
-    """Which people to look up: those of all open environments, or `people` only."""
+    """Which people to look up: those of all open environments in order, or `people` only.
+
+    `after` is the last person of the batch before, and `at_most` the number of people in this one.
+    """
 
     people: tuple[str, ...] | None = None
+    after: str = ""
+    at_most: int | None = None
     lookups_per_minute: int
 
 
@@ -48,7 +64,7 @@ class LookResult(Frozen):
 
     `missing` are people whom it does not know or who are disabled; `unclear` are people about whom it could
     not answer. `back` are owners who were missing before and are there again. `handled` are missing people
-    whose access has ended before.
+    whose access has ended before. `last` is the last person of the batch if there are more.
     """
 
     asked: int = 0
@@ -56,6 +72,18 @@ class LookResult(Frozen):
     unclear: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
     handled: int = 0
+    last: str = ""
+
+    def plus(self, later: "LookResult") -> "LookResult":
+        """Return what both batches say of their people together."""
+        return LookResult(
+            asked=self.asked + later.asked,
+            missing=self.missing + later.missing,
+            unclear=self.unclear + later.unclear,
+            back=self.back + later.back,
+            handled=self.handled + later.handled,
+            last=later.last,
+        )
 
 
 class LeaverAction(StrEnum):
@@ -115,8 +143,10 @@ class LeaverSweepResult(Frozen):
     @property
     def sentence(self) -> str:
         """The result in one line."""
-        if self.problem:
+        if self.problem and not self.lines:
             return f"no access was ended: {self.problem}"
+        if self.problem:
+            return f"the sweep stopped after {self.asked} people: {self.problem}"
         if self.brake:
             return f"{len(self.left)} people have left; {len(self.waiting)} wait for a person: {self.brake}"
         failed = sum(line.failed for line in self.lines)
@@ -150,3 +180,25 @@ def brake_reason(
             f"which is more than {limit_percent} %"
         )
     return ""
+
+
+def judged(
+    before: LeaverSweepResult, looked: LookResult, gone: Sequence[str], sweep: LeaverSweepInput
+) -> LeaverSweepResult:
+    """Return the result with one more batch, in which the people `gone` are missing at the second look too.
+
+    `looked` is what all batches until then say together. Who waits because of the brake waits no longer once
+    they are few among all; whose access was ended before stays in `left`.
+    """
+    left = (*before.left, *gone)
+    brake = brake_reason(looked, left, sweep.confirmed, sweep.limit_percent)
+    undone = (*before.waiting, *gone)
+    waiting = tuple(person for person in undone if brake and person not in sweep.confirmed)
+    found = {
+        "asked": looked.asked,
+        "unclear": len(looked.unclear),
+        "left": left,
+        "waiting": waiting,
+        "brake": brake,
+    }
+    return before.model_copy(update=found)

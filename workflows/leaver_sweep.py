@@ -16,11 +16,12 @@ with workflow.unsafe.imports_passed_through():
         LEAVER_WORKFLOW,
         MAX_PEOPLE,
         ApplyInput,
+        LeaverLine,
         LeaverSweepInput,
         LeaverSweepResult,
         LookInput,
         LookResult,
-        brake_reason,
+        judged,
     )
     from contracts.telemetry.metrics import LEAVER_SWEEPS
 
@@ -52,35 +53,56 @@ class LeaverSweepWorkflow:
         return result
 
     async def _sweep(self, sweep: LeaverSweepInput) -> LeaverSweepResult:
-        started_at, pace = workflow.now(), sweep.lookups_per_minute
+        """Look at the people in batches, and act after each: what a large directory takes delays no leaver.
+
+        The brake judges all people whom this sweep has asked for until then.
+        """
+        result = LeaverSweepResult(now=workflow.now())
+        looked = LookResult()
         try:
-            first = await self._look(LookInput(lookups_per_minute=pace), "look up all people")
-            result = LeaverSweepResult(now=started_at, asked=first.asked, unclear=len(first.unclear))
-            left: tuple[str, ...] = ()
-            if first.missing:
-                # A directory that is being restarted or synchronized is complete again after a while.
-                await workflow.sleep(sweep.second_look_after, summary="before the second look")
-                again = LookInput(people=first.missing[:MAX_PEOPLE], lookups_per_minute=pace)
-                left = (await self._look(again, "look up again who was missing")).missing
-            brake = brake_reason(first, left, sweep.confirmed, sweep.limit_percent)
-            waiting = tuple(person for person in left if brake and person not in sweep.confirmed)
-            result = result.model_copy(update={"left": left, "waiting": waiting, "brake": brake})
-            leaving = tuple(person for person in left if person not in waiting)
-            if not (leaving or first.back):
-                return result
-            by = f", confirmed by {sweep.requested_by}" if sweep.confirmed else ""
-            answers = await execute_sweep_activity(
-                LeaverActivities.apply,
-                ApplyInput(left=leaving, returned=first.back, actor=LEAVER_ACTOR + by),
-                attempt=APPLY_TIMEOUT,
-                limit=APPLY_TIMEOUT,
-                heartbeat=HEARTBEAT_TIMEOUT,
-                summary="update their environments",
-            )
+            while True:
+                batch = await self._look_up_batch(sweep, after=looked.last)
+                looked = looked.plus(batch)
+                gone = await self._look_again(sweep, batch.missing)
+                acted = set(result.left) - set(result.waiting)
+                result = judged(result, looked, gone, sweep)
+                leaving = tuple(person for person in result.left if person not in {*acted, *result.waiting})
+                lines = await self._update(sweep, leaving, batch.back)
+                result = result.model_copy(update={"lines": result.lines + lines})
+                if not looked.last:
+                    return result
         except ActivityError as error:
             problem = problem_of(error, "people", "directory")
-            return LeaverSweepResult(now=started_at, problem=f"{problem.cause} {problem.remedy}".strip())
-        return result.model_copy(update={"lines": answers.lines})
+            return result.model_copy(update={"problem": f"{problem.cause} {problem.remedy}".strip()})
+
+    async def _look_up_batch(self, sweep: LeaverSweepInput, *, after: str) -> LookResult:
+        pace = sweep.lookups_per_minute
+        input = LookInput(after=after, at_most=sweep.batch, lookups_per_minute=pace)
+        return await self._look(input, "look up more people" if after else "look up people")
+
+    async def _look_again(self, sweep: LeaverSweepInput, missing: tuple[str, ...]) -> tuple[str, ...]:
+        """Return who is still missing: a directory that restarts is complete again after a while."""
+        if not missing:
+            return ()
+        await workflow.sleep(sweep.second_look_after, summary="before the second look")
+        again = LookInput(people=missing[:MAX_PEOPLE], lookups_per_minute=sweep.lookups_per_minute)
+        return (await self._look(again, "look up again who was missing")).missing
+
+    async def _update(
+        self, sweep: LeaverSweepInput, leaving: tuple[str, ...], returned: tuple[str, ...]
+    ) -> tuple[LeaverLine, ...]:
+        if not (leaving or returned):
+            return ()
+        by = f", confirmed by {sweep.requested_by}" if sweep.confirmed else ""
+        answers = await execute_sweep_activity(
+            LeaverActivities.apply,
+            ApplyInput(left=leaving, returned=returned, actor=LEAVER_ACTOR + by),
+            attempt=APPLY_TIMEOUT,
+            limit=APPLY_TIMEOUT,
+            heartbeat=HEARTBEAT_TIMEOUT,
+            summary="update their environments",
+        )
+        return answers.lines
 
     async def _look(self, input: LookInput, summary: str) -> LookResult:
         return await execute_sweep_activity(

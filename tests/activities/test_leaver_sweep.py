@@ -199,7 +199,7 @@ class Sweeping:
     def __post_init__(self) -> None:
         self.environments = Environments(self.owners)
 
-    async def look(self) -> LookResult:
+    async def look(self, **batch: Any) -> LookResult:
         environment = ActivityEnvironment()
         sweep = LeaverSweep(cast(Client, self.environments), self.directory)
         context = ActivityContext(time_left=None, checkpoint=self.checkpoint)
@@ -213,7 +213,8 @@ class Sweeping:
 
         async def work() -> LookResult:
             activity_context.set_current(context)
-            return await sweep.look(LookInput(lookups_per_minute=LeaverSweepInput().lookups_per_minute))
+            pace = LeaverSweepInput().lookups_per_minute
+            return await sweep.look(LookInput(lookups_per_minute=pace, **batch))
 
         environment.on_heartbeat = kept
         result: LookResult = await environment.run(work)
@@ -277,3 +278,25 @@ async def test_a_worker_that_ends_in_the_middle_costs_few_calls_twice(clock: Clo
     assert set(result.missing) == gone
     assert provider.calls.total() <= FEW + PEOPLE_PER_CHECKPOINT
     assert sweeping.largest * OWNERS / FEW < 256 * 1024, "Temporal warns of larger payloads"
+
+
+async def test_batches_look_up_each_person_once(clock: Clock) -> None:
+    """Ensures that every batch continues after the one before it, and that the last one says that it is."""
+    gone = frozenset(owner(number) for number in range(0, FEW, 100))
+    provider = Provider(clock, OKTA_PER_MINUTE, gone=gone)
+    looked = LookResult()
+    sizes: list[int] = []
+    while not sizes or looked.last:
+        batch = await Sweeping(entra(provider), FEW).look(after=looked.last, at_most=250)
+        sizes.append(batch.asked)
+        looked = looked.plus(batch)
+    assert sizes == [250, 250, 100]
+    assert (looked.asked, looked.missing, looked.back) == (FEW, tuple(sorted(gone)), ())
+    assert provider.calls.total() == FEW
+
+
+async def test_a_batch_that_has_all_people_is_the_last(clock: Clock) -> None:
+    provider = Provider(clock, OKTA_PER_MINUTE)
+    assert (await Sweeping(entra(provider), 50).look(at_most=50)).last == ""
+    assert (await Sweeping(entra(provider), 50).look(at_most=49)).last == owner(48)
+    assert (await Sweeping(entra(provider), 50).look(after=owner(49), at_most=50)).asked == 0

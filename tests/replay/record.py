@@ -406,13 +406,19 @@ async def _in_phase(life: Life, phase: Phase) -> None:
     await until(there, f"it is {phase}")
 
 
-def _leavers(*, missing: int, back: bool = False) -> LifePath:
-    """A sweep of leavers, whose directory misses so many of ten people, at the second look too or not."""
+def _leavers(*, missing: int, back: bool = False, batches: int = 1) -> LifePath:
+    """A sweep of leavers, whose directory misses so many of ten people, at the second look too or not.
+
+    Of more than one batch, each has the ten people.
+    """
 
     async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
         people = tuple(f"p{number}@example.com" for number in range(10))
-        looks = [LookResult(asked=10, missing=people[:missing])]
-        looks.append(LookResult() if back else looks[0])
+        looks: list[LookResult] = []
+        for batch in range(batches):
+            last = people[-1] if batch + 1 < batches else ""
+            first = LookResult(asked=10, missing=people[:missing], last=last)
+            looks += [first, LookResult() if back else first]
 
         @activity.defn(name="leavers.look")
         async def look(input: LookInput) -> LookResult:
@@ -859,6 +865,7 @@ PATHS: dict[str, LifePath] = {
     "leavers-one": _leavers(missing=1),
     "leavers-back": _leavers(missing=1, back=True),
     "leavers-braked": _leavers(missing=9),
+    "leavers-batches": _leavers(missing=1, batches=2),
     "repaired": _repaired(),
     "deleted-in-a-repair": _repaired(ends=True),
     "members-repaired": _members_repaired,

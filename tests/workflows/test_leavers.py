@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, W
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
-from activities import leaver_sweep
+from activities import activity_context, leaver_sweep
 from activities.leaver_sweep import LeaverSweep
 from activities.notices.notifications import NotificationChannels, Notifications
 from clients.errors import Denied, Rejected, ServerFailed
@@ -354,6 +354,38 @@ async def test_the_lookups_are_paced(office: Office) -> None:
     await office.sweep(lookups_per_minute=1200)
     took = asyncio.get_running_loop().time() - started
     assert took >= 21 * 60 / 1200, f"21 people in {took:.1f} s are more than 1200 in a minute"
+
+
+@pytest.fixture
+def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep in batches that waits for nothing between two people."""
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr(activity_context, "sleep", at_once)
+
+
+async def test_a_large_directory_delays_no_leaver(office: Office, unpaced: None) -> None:
+    """Ensures that access ends after each batch, before the people of the next one are asked for."""
+    await office.environment(PLENTY[0], *PLENTY[1:])
+    first = await office.environment("a@example.com", *PLENTY)
+    last = await office.environment("z@example.com")
+    office.directory.gone = {"a@example.com", "z@example.com"}
+    # In order: a, p0, p1, p10 to p19, p2 to p9, z; eight in a batch, and the second stops at p17.
+    office.directory.errors = {PLENTY[17]: Denied("SCIM directory", "find user", "401")}
+    # The brake lets go more of eight people than one.
+    stopped = await office.sweep(lookups_per_minute=2, limit_percent=50)
+    assert "401" in stopped.problem
+    assert stopped.sentence.startswith("the sweep stopped after 7 people: ")
+    assert (await settled(first)).owner_left, "the first batch waited for the others"
+    assert not (await status(last)).owner_left
+    office.directory.errors = {}
+    office.directory.calls.clear()
+    result = await office.sweep(lookups_per_minute=2, limit_percent=50)
+    assert (result.problem, result.asked, result.left) == ("", 22, ("z@example.com",))
+    assert len(set(office.directory.calls)) == 22
+    assert (await settled(last)).owner_left
 
 
 async def test_an_environment_that_is_being_torn_down_is_left_alone(office: Office) -> None:
