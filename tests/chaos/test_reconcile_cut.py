@@ -134,6 +134,32 @@ async def test_a_sweep_that_is_killed_while_it_looks(
 
 
 @pytest.mark.guarantee("1. Killed anywhere")
+async def test_a_sweep_that_is_killed_while_it_compares_members(
+    lonely: Stack, asking: Asking, systems: Systems
+) -> None:
+    name = unique("members")
+    await ready(asking, name)
+    scim = scim_of(lonely)
+    [group] = await scim.groups_by_name(f"{PREFIX}-{name}")
+    [owner] = await scim.members(group.id)
+    await scim.remove_member(group.id, owner)
+    sweeping: list[asyncio.Task[Any]] = []
+
+    async def begin() -> None:
+        sweeping.append(asyncio.create_task(sweep(asking)))
+
+    slow = Fault(kind=FaultKind.DELAY_AFTER, seconds=1.5, times=1)
+    await killed_in(lonely, Part.DIRECTORY, "group.get", slow, begin)
+    await sweeping[0]
+    shown = await asking.until(name, lambda now: times(now, "repaired it") == 1, "it is repaired")
+    assert await scim.members(group.id) == [owner]
+    assert times(shown, "found it altered") == 1
+    await scim.close()
+    await asking.delete(name)
+    await gone(asking, systems, name)
+
+
+@pytest.mark.guarantee("1. Killed anywhere")
 async def test_a_worker_that_is_killed_right_after_an_adoption(
     lonely: Stack, asking: Asking, systems: Systems
 ) -> None:

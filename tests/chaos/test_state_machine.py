@@ -309,7 +309,10 @@ class Machine(RuleBasedStateMachine):
         ), f"{name} is {outcome} without a request: {asked}, {shown['problem']}"
 
     def teardown(self) -> None:
-        """All faults gone, its people have access and no others; all deleted, nothing is left of anything."""
+        """All faults gone, its people have access and no others, and nothing is altered; then all deleted.
+
+        Nothing is left of anything.
+        """
         no_faults(self.stack)
         self.run(self.until_people_agree())
         for person in list(self.people.away):
@@ -324,6 +327,7 @@ class Machine(RuleBasedStateMachine):
             await self.until_swept()
             for name in self.names.values():
                 await self.until_members_agree(name)
+        await self.until_nothing_is_altered()
 
     async def until_swept(self) -> None:
         while True:
@@ -347,6 +351,36 @@ class Machine(RuleBasedStateMachine):
                 assert not (owner | set(shown["collaborators"])) & set(self.people.away)
                 return
             await asyncio.sleep(0.2)
+
+    async def until_nothing_is_altered(self) -> None:
+        """Every change of a template is over, and each system has what the environments have now.
+
+        The sweep compares guards with the template and groups with the people of now, so it also knows a
+        resize that was undone, or done, by half.
+        """
+        names = set(self.names.values())
+        give_up_at = self.loop.time() + MAX_WAIT
+        while True:
+            shown = [await self.asking.call("GET", f"/environments/{name}") for name in names]
+            views = [one.json() for one in shown if one.status_code == 200]
+            changing = [view["name"] for view in views if view["change"]]
+            answer = await self.asking.call("POST", "/reconcile", json={"dry_run": True})
+            result = (answer.json() if answer.status_code == 200 else {}).get("result") or {"problem": "none"}
+            altered = [
+                each["what"]
+                for one in result.get("drifted", ())
+                for each in one["found"]
+                # A deleted account stays a member in this directory; `until_members_agree` knows all others.
+                if one["name"] in names and each["members"] != "extra-members"
+            ]
+            skipped = result.get("skipped", ())
+            if not (changing or altered or skipped or result["problem"]):
+                return
+            left = (
+                f"{changing} are being changed, {altered} is altered, {skipped} skipped, {result['problem']}"
+            )
+            assert self.loop.time() < give_up_at, left
+            await asyncio.sleep(0.5)
 
     async def until_ended(self, name: str) -> None:
         async with asyncio.timeout(MAX_WAIT):
