@@ -8,6 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+#: The share of the time for which a result is fresh after which it is read again in the background. Callers
+#: who read all the time get a fresh result without a wait; the source has a fifth of the time to answer.
+REFRESH_AT = 0.8
+
 _K = TypeVar("_K", bound=Hashable)
 _T = TypeVar("_T")
 
@@ -20,6 +24,14 @@ class _Turn(Generic[_T]):
     next: "asyncio.Task[_T] | None" = field(default=None)
 
 
+@dataclass(frozen=True)
+class _Refresh:
+    """A read in the background, and when it started."""
+
+    task: "asyncio.Task[None]"
+    started_at: float
+
+
 class SharedReads(Generic[_K, _T]):
     """Reads by key; all callers that arrive during a read share the next read.
 
@@ -30,7 +42,7 @@ class SharedReads(Generic[_K, _T]):
     def __init__(self, read: Callable[[_K], Coroutine[Any, Any, _T]]) -> None:
         self._read = read
         self._turns: dict[_K, _Turn[_T]] = {}
-        self._refreshes: dict[_K, asyncio.Task[None]] = {}
+        self._refreshes: dict[_K, _Refresh] = {}
 
     async def read(self, key: _K) -> _T:
         """Return the result of a read that starts now or later."""
@@ -45,10 +57,24 @@ class SharedReads(Generic[_K, _T]):
         # Shield the read: a caller that is cancelled must not cancel it for the other callers.
         return await asyncio.shield(task)
 
-    def refresh(self, key: _K) -> asyncio.Task[None]:
-        """Return the running read of the key for those who can do without its result; it does not fail."""
+    def refresh(self, key: _K) -> None:
+        """Start a read of the key for those who can do without its result, unless there is one."""
+        self._refresh(key)
+
+    async def refresh_within(self, key: _K, max_seconds: float) -> None:
+        """Do as `refresh`, and wait for the read, until so long after its start. It does not fail.
+
+        A caller who comes later than that does not wait: the source is known to be slow.
+        """
+        refresh = self._refresh(key)
+        left = refresh.started_at + max_seconds - asyncio.get_running_loop().time()
+        if left > 0:
+            await asyncio.wait({refresh.task}, timeout=left)
+
+    def _refresh(self, key: _K) -> "_Refresh":
         if key not in self._refreshes:
-            self._refreshes[key] = asyncio.create_task(self._try_to_read(key))
+            task = asyncio.create_task(self._try_to_read(key))
+            self._refreshes[key] = _Refresh(task, asyncio.get_running_loop().time())
         return self._refreshes[key]
 
     async def _try_to_read(self, key: _K) -> None:
@@ -92,7 +118,7 @@ class CachedReads(Generic[_K, _T]):
         read: Reads the value of a key.
         fresh_seconds: Up to this age a result is returned as it is.
         usable_seconds: Up to this age it is returned as well if the source is slow: it is read again, and a
-            caller waits for that no longer than `max_wait_seconds`.
+            caller waits for that no longer than until `max_wait_seconds` after the start of the read.
         max_kept: Number of keys in the cache.
     """
 
@@ -119,11 +145,12 @@ class CachedReads(Generic[_K, _T]):
         if kept := self._kept.get(key):
             age = time.monotonic() - kept.read_at
             if age < self._fresh_seconds:
+                if self._max_wait_seconds and age >= REFRESH_AT * self._fresh_seconds:
+                    self._reads.refresh(key)
                 return kept.value
             if age < self._usable_seconds:
-                changes, refresh = self._changes, self._reads.refresh(key)
-                if self._max_wait_seconds:
-                    await asyncio.wait({refresh}, timeout=self._max_wait_seconds)
+                changes = self._changes
+                await self._reads.refresh_within(key, self._max_wait_seconds)
                 if changes == self._changes:
                     return self._kept.get(key, kept).value
         return await self._reads.read(key)

@@ -31,7 +31,7 @@ from starter.environments.closed_workflows import (
 )
 from starter.environments.run_description import memo_value, owner_left_at, progress_of, view_of_run
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
-from starter.shared_reads import SharedReads
+from starter.shared_reads import REFRESH_AT, SharedReads
 from starter.temporal.errors import CALL_TIMEOUT, NO_WORKER, QUERY_TIMEOUT, map_rpc_errors
 from worker.codec import ForeignPayload
 from workflows.environment import EnvironmentWorkflow
@@ -44,7 +44,8 @@ STATUS_VALID_SECONDS = 5.0
 #: A ready environment with nothing pending is shown again for this long without a call to Temporal, and never
 #: as it was before the last change that this process has made.
 REST_VALID_SECONDS = 0.5
-#: Up to this age it is shown while Temporal is slow; a caller waits no longer than this for it.
+#: Up to this age it is shown while Temporal is slow; a caller waits for it no longer than until so many
+#: seconds after the start of the call.
 REST_USABLE_SECONDS, MAX_WAIT_SECONDS = 2.0, 0.03
 #: Statuses in this cache: some kilobytes each, for the environments that callers read now.
 MAX_STATUSES = 500
@@ -158,9 +159,11 @@ class EnvironmentReader:
             return await self.read(name)
         age = time.monotonic() - known.described_at
         if age < REST_VALID_SECONDS:
+            if age >= REFRESH_AT * REST_VALID_SECONDS:
+                self._reads.refresh(name)
             return known.snapshot
         if age < REST_USABLE_SECONDS:
-            await asyncio.wait({self._reads.refresh(name)}, timeout=MAX_WAIT_SECONDS)
+            await self._reads.refresh_within(name, MAX_WAIT_SECONDS)
             now = self._known.get(name)
             if now and now.is_settled and now.described_at > self._changed_at:
                 return now.snapshot

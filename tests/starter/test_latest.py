@@ -149,3 +149,69 @@ async def test_a_caller_waits_a_moment_for_a_newer_result_and_no_longer() -> Non
         looked.gates[-1].set()
         await late_response_window()
     assert await asked == ("a", 2)
+
+
+async def test_who_comes_when_the_source_is_known_to_be_slow_does_not_wait() -> None:
+    """Ensures that the longest wait counts from the start of the read, and not for each caller again."""
+    looked = Looked()
+    cached = CachedReads(looked.look, fresh_seconds=0, usable_seconds=1000, max_wait_seconds=0.01)
+    reading = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    looked.gates[0].set()
+    await reading
+    looked.value = 1
+    assert await cached.read("a") == ("a", 0)
+    assert looked.looks == 2, "the first caller has waited for this look, which has not ended"
+    later = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    assert later.done(), "a later caller waits for it as well"
+    assert await later == ("a", 0)
+    looked.gates[1].set()
+    await late_response_window()
+    # The next look has another wait.
+    cached._max_wait_seconds = HANG
+    looked.value = 2
+    reading = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    looked.gates[2].set()
+    assert await reading == ("a", 2)
+
+
+async def test_what_is_about_to_expire_is_read_again_before_a_caller_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ensures that steady callers do not wait, and that no result is returned for longer because of it."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    looked = Looked()
+    cached = CachedReads(looked.look, fresh_seconds=1, usable_seconds=5, max_wait_seconds=HANG)
+
+    async def read() -> tuple[str, int]:
+        reading = asyncio.create_task(cached.read("a"))
+        await late_response_window()
+        assert reading.done(), "the caller waits"
+        return await reading
+
+    first = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    looked.gates[0].set()
+    assert await first == ("a", 0)
+    looked.value = 1
+    now[0] += 0.5
+    assert await read() == ("a", 0)
+    assert looked.looks == 1
+    now[0] += 0.35
+    for _ in range(3):
+        assert await read() == ("a", 0)
+    assert looked.looks == 2, "it is not read again before it expires, or by each caller"
+    looked.gates[1].set()
+    await late_response_window()
+    looked.value = 2
+    now[0] += 0.5
+    assert await read() == ("a", 1)
+    cached.invalidate()
+    last = asyncio.create_task(cached.read("a"))
+    await late_response_window()
+    assert not last.done(), "a result from before the change is returned"
+    looked.gates[2].set()
+    assert await last == ("a", 2)

@@ -179,19 +179,62 @@ async def test_a_change_is_seen_also_while_temporal_is_slow(monkeypatch: pytest.
     """Ensures that the view of a moment ago, which is shown meanwhile, is not one from before a change."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(reader_module, "MAX_WAIT_SECONDS", 0.0)
+    reader = Scripted()
+    await reader.read_recent("demo")
+    now[0] += reader_module.REST_VALID_SECONDS
+    reader.temporal.clear()
+    asking = asyncio.create_task(reader.read_recent("demo"))
+    await asyncio.sleep(0)
+    reader.note_change()
+    now[0] += reader_module.MAX_WAIT_SECONDS
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not asking.done(), "it has shown a view from before the change"
+    now[0] += 0.01
+    reader.temporal.set()
+    assert await asking
+    assert reader.described == 3, "it has shown what was read from before the change"
+
+
+async def test_readers_do_not_wait_for_a_call_that_is_slow_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that one call to a slow Temporal delays only those who read when it starts."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     reader = Scripted()
     first = await reader.read_recent("demo")
     now[0] += reader_module.REST_VALID_SECONDS
     reader.temporal.clear()
-    assert await reader.read_recent("demo") is first
-    asking = asyncio.create_task(reader.read_recent("demo"))
+    waiting = asyncio.create_task(reader.read_recent("demo"))
     await asyncio.sleep(0)
-    reader.note_change()
-    done, _ = await asyncio.wait({asking}, timeout=0.0)
-    assert not done, "it has shown a view from before the change"
+    assert not waiting.done(), "it does not wait for a call that may be fast"
+    now[0] += reader_module.MAX_WAIT_SECONDS
+    assert await waiting is first
+    later = asyncio.create_task(reader.read_recent("demo"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert later.done(), "it waits again for the same call"
+    assert await later is first
+    assert reader.described == 2
     reader.temporal.set()
-    assert await asking
+
+
+async def test_a_view_is_read_again_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that people who read all the time do not wait for Temporal, however fast it is."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    await reader.read_recent("demo")
+    now[0] += reader_module.REST_VALID_SECONDS / 2
+    await reader.read_recent("demo")
+    assert reader.described == 1
+    now[0] += reader_module.REST_VALID_SECONDS * 0.4
+    reader.temporal.clear()
+    for _ in range(3):
+        reading = asyncio.create_task(reader.read_recent("demo"))
+        await asyncio.sleep(0)
+        assert reading.done(), "a valid view is not shown at once"
+    assert reader.described == 2
+    reader.temporal.set()
 
 
 async def test_one_query_tells_of_the_worker_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

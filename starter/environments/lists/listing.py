@@ -37,7 +37,8 @@ MAX_CONCURRENT_READS = 10
 #: How long a page is kept for the same caller and filters. Visibility is about as late, and by default
 #: Temporal allows ten such reads a second.
 CACHED_SECONDS = 0.5
-#: Up to this age a page is shown while Temporal is slow; a caller waits no longer than this for it.
+#: Up to this age a page is shown while Temporal is slow; a caller waits for it no longer than until so many
+#: seconds after the start of the call.
 USABLE_SECONDS, MAX_WAIT_SECONDS = 5.0, 0.03
 #: How long a list waits for the problems of the environments on it.
 PROBLEMS_TIMEOUT_SECONDS = 3.0
