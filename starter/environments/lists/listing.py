@@ -2,30 +2,25 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
+from temporalio.client import Client
 from temporalio.service import RPCError
 
-from contracts.environment import Outcome, Phase
+from contracts.environment import Phase
 from contracts.notifications import LifeRecord
-from contracts.temporal import search_attributes, workflow_memo
+from contracts.temporal import search_attributes
 from contracts.temporal.search_attributes import quoted
 from contracts.types.labels import are_selected
-from contracts.types.naming import life_id, name_from_workflow_id, workflow_id
+from contracts.types.naming import workflow_id
 from starter.auth.policy import Principal, Role
 from starter.environments.life_archive import LifeRecords
 from starter.environments.lists.cursors import Cursors
 from starter.environments.lists.retry_status import WORKING_PHASES, trouble_of
+from starter.environments.lists.rows import ListedRows
 from starter.environments.reader import EnvironmentReader
-from starter.environments.run_description import (
-    attribute,
-    memo_value,
-    owner_left_at,
-    phase_of,
-    run_labels,
-)
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
@@ -99,6 +94,7 @@ class EnvironmentList:
         self._client = client
         self._reader = reader
         self._records = records
+        self._rows = ListedRows(client, reader)
         self._cursors = cursors
         self._pages = CachedReads(
             self._read_page,
@@ -153,13 +149,19 @@ class EnvironmentList:
         return rows, False
 
     async def _read_page(self, key: "_PageKey") -> tuple[list[EnvironmentRow], bytes | None]:
-        runs = self._client.list_workflows(
-            key.query, page_size=key.limit, next_page_token=key.token, rpc_timeout=CALL_TIMEOUT
+        request = ListWorkflowExecutionsRequest(
+            namespace=self._client.namespace,
+            query=key.query,
+            page_size=key.limit,
+            next_page_token=key.token or b"",
         )
         with map_rpc_errors():
-            await runs.fetch_next_page()
-        rows = await self._rows(runs.current_page or (), with_problems=key.with_problems)
-        return rows, runs.next_page_token
+            # Not the client's `list_workflows`: it decodes every run, also those whose rows are kept.
+            found = await self._client.workflow_service.list_workflow_executions(
+                request, retry=True, timeout=CALL_TIMEOUT
+            )
+        rows = await self._read_rows(found.executions, with_problems=key.with_problems)
+        return rows, found.next_page_token or None
 
     async def _dropped_page(
         self, principal: Principal, filters: Filters, offset: int, limit: int
@@ -169,13 +171,15 @@ class EnvironmentList:
         cursor = self._cursors.write(token, visibility_query(principal, filters))
         return EnvironmentPage(environments=tuple(rows), next=cursor)
 
-    async def _rows(self, runs: Iterable[WorkflowExecution], *, with_problems: bool) -> list[EnvironmentRow]:
+    async def _read_rows(
+        self, runs: Iterable[WorkflowExecutionInfo], *, with_problems: bool
+    ) -> list[EnvironmentRow]:
         gate = asyncio.Semaphore(MAX_CONCURRENT_READS)
         until = asyncio.get_running_loop().time() + PROBLEMS_TIMEOUT_SECONDS
 
-        async def read(run: WorkflowExecution) -> EnvironmentRow:
+        async def read(run: WorkflowExecutionInfo) -> EnvironmentRow:
             async with gate:
-                row = await _row(self._reader, run)
+                row = await self._rows.row(run)
                 if with_problems and row.phase in WORKING_PHASES:
                     return await _with_problem(self._reader, row, until)
                 return row
@@ -230,35 +234,3 @@ def visibility_query(principal: Principal, filters: Filters) -> str:
     if filters.stuck:
         terms.append(f"{search_attributes.PHASE.name} IN ({', '.join(map(quoted, WORKING_PHASES))})")
     return " AND ".join(terms)
-
-
-async def _row(reader: EnvironmentReader, run: WorkflowExecution) -> EnvironmentRow:
-    ended = run.status is not WorkflowExecutionStatus.RUNNING
-    outcome = Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None
-    request_id = ""
-    # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must not
-    # make the whole list fail.
-    left = None
-    with suppress(DecodeError):
-        left = None if ended else await owner_left_at(run)
-        request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
-        if run.status is WorkflowExecutionStatus.COMPLETED:
-            status = await reader.end_of(run)
-            outcome = status.outcome if status else None
-    return EnvironmentRow(
-        name=name_from_workflow_id(run.id),
-        life=life_id(request_id) if request_id else "",
-        owner=attribute(run, search_attributes.OWNER),
-        team=attribute(run, search_attributes.TEAM),
-        template=attribute(run, search_attributes.TEMPLATE),
-        host=attribute(run, search_attributes.HOST),
-        phase=phase_of(run),
-        outcome=outcome,
-        ended=ended,
-        requested_at=run.start_time,
-        expires_at=run.typed_search_attributes.get(search_attributes.EXPIRES_AT),
-        ended_at=run.close_time,
-        labels=run_labels(run),
-        owner_left_at=left,
-        run_id=run.run_id,
-    )
