@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.datastructures import State
 from temporalio.client import Client
 
@@ -161,7 +161,6 @@ def create_app(
     app.add_middleware(RequestTimes, metrics=state.metrics)
     app.add_middleware(RequestTraces)
     add_docs(app)
-    api = APIRouter(prefix=API_ROOT, responses=_problems(401, 403, 404, 409, 413, 422, 429, 503))
     routes = (
         templates,
         environments,
@@ -177,9 +176,10 @@ def create_app(
         capacity,
         sign_in,
     )
+    problems = _problems(401, 403, 404, 409, 413, 422, 429, 503)
     for module in routes:
-        api.include_router(module.router)
-    app.include_router(api)
+        # Not by way of a router of all of them: FastAPI looks for the route twice in each router on the way.
+        app.include_router(module.router, prefix=API_ROOT, responses=problems)
     app.include_router(health.router, responses=_problems(503))
     if add_pages:
         add_pages(app, settings)
