@@ -103,7 +103,7 @@ check: lint docs test  ## All three
 scale: $(VENV)/.dev  ## Measure what thousands of open environments cost, and write docs/reference/scale-results.md
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
-bench: $(VENV)/.dev  ## Measure, against the floor, in one run (ARGS=--help for choices)
+bench: $(VENV)/.dev  ## Measure, against the floor, and write docs/reference/benchmark-results.md (ARGS=--help for choices)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 venv: $(VENV)/.dev  ## Make .venv with everything for development

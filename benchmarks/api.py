@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,10 @@ ROUTES = {
     "kubeconfig": "/api/v1/environments/one/kubeconfig",
 }
 MANY = 5
-SECONDS = 3.0
+#: The floor and all routes take turns, so that a busy moment of the machine affects all alike.
+TURNS, TURN_SECONDS = 6, 0.5
+#: How long those that were made are read, at rest.
+REST_SECONDS = 6.0
 MADE_AT_ONCE = 50
 PER_SECOND = 100.0
 TARGET_P95_MS = 50.0
@@ -30,25 +34,57 @@ TARGET_P95_MS = 50.0
 _PARTS = (Part.API, Part.TEMPORAL, Part.WORKER)
 
 
+@dataclass
+class _Reads:
+    """The reads of one path, and the processor time of the processes that work for it."""
+
+    port: int
+    token: str
+    path: str
+    processes: tuple[int, ...]
+    timed: Timed = field(default_factory=Timed)
+    cpu: float = 0.0
+
+    async def take_turn(self, connections: int) -> None:
+        """Read for one turn."""
+        before = sum(map(cpu_seconds, self.processes))
+        turn = await closed_loop(
+            self.port, self.token, self.path, connections=connections, seconds=TURN_SECONDS
+        )
+        self.cpu += sum(map(cpu_seconds, self.processes)) - before
+        self.timed.seconds += turn.seconds
+        self.timed.took += turn.took
+        self.timed.statuses += turn.statuses
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of one read, in milliseconds."""
+        return 1000 * self.cpu / max(1, len(self.timed.seconds))
+
+
 async def measure_api(folder: Path) -> dict[str, Any]:
-    """Measure each route over one and many connections, then all in turn while `MADE_AT_ONCE` are made."""
-    async with ground(folder) as here, _floor() as floor_port:
+    """Measure all routes in turn over one and many connections, and then while `MADE_AT_ONCE` are made."""
+    async with ground(folder) as here, _floor() as (floor_port, floor_pid):
         await here.request("one")
         await here.until("EnvPhase = 'ready'", 1)
         port, token = urlsplit(here.stack.api_url).port or 0, here.stack.token
         result: dict[str, Any] = {"what": "API, requests a second"}
-        floors = {}
         for connections in (1, MANY):
-            floor = await closed_loop(floor_port, "", "/bare", connections=connections, seconds=SECONDS)
-            floors[connections] = floor.per_second
-            result[f"floor_{connections}"] = _said(floor)
-        for route, path in ROUTES.items():
-            for connections in (1, MANY):
-                before = _spent(here)
-                timed = await closed_loop(port, token, path, connections=connections, seconds=SECONDS)
-                cpu = 1000 * (_spent(here) - before) / max(1, len(timed.seconds))
-                ratio = timed.per_second / floors[connections]
-                result[f"{route}_{connections}"] = f"{_said(timed)}, {cpu:.1f} ms cpu, ratio {ratio:.2f}"
+            floor = _Reads(floor_port, "", "/bare", (floor_pid,))
+            routes = {
+                route: _Reads(port, token, path, tuple(map(here.stack.pid, _PARTS)))
+                for route, path in ROUTES.items()
+            }
+            for _ in range(TURNS):
+                for reads in (floor, *routes.values()):
+                    await reads.take_turn(connections)
+            result[f"floor_{connections}"] = f"{_said(floor.timed)}, {floor.cpu_ms:.2f} ms cpu"
+            for route, reads in routes.items():
+                speed = reads.timed.per_second / floor.timed.per_second
+                result[f"{route}_{connections}"] = (
+                    f"{_said(reads.timed)}, {speed:.2f} of the floor; "
+                    f"{reads.cpu_ms:.2f} ms cpu, {reads.cpu_ms / floor.cpu_ms:.2f} of the floor"
+                )
         busy = await _while_made(here, port, token, result)
         reached = busy.percentile(0.95) < TARGET_P95_MS and not busy.failed
     load = f"mixed reads at {PER_SECOND:g}/s while {MADE_AT_ONCE} are made"
@@ -73,7 +109,7 @@ async def _while_made(here: Ground, port: int, token: str, result: dict[str, Any
     result["cpu_while_made_s"] = round(_spent(here) - before, 1)
 
     made.clear()
-    asyncio.get_running_loop().call_later(2 * SECONDS, made.set)
+    asyncio.get_running_loop().call_later(REST_SECONDS, made.set)
     paths = [f"/api/v1/environments/{name}" for name in names]
     before = _spent(here)
     rest = await open_loop(port, token, paths, per_second=PER_SECOND, until=made)
@@ -94,12 +130,13 @@ def _spent(here: Ground) -> float:
 
 
 @asynccontextmanager
-async def _floor() -> AsyncIterator[int]:
+async def _floor() -> AsyncIterator[tuple[int, int]]:
+    """Run the floor, and give its port and the id of its process."""
     command = [sys.executable, "-m", "benchmarks.support.api_floor"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
     try:
-        yield int(await process.stdout.readline())
+        yield int(await process.stdout.readline()), process.pid
     finally:
         process.terminate()
         await process.wait()
