@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
@@ -18,7 +19,7 @@ from contracts.types.naming import workflow_id
 from starter.auth.policy import Principal, Role
 from starter.environments.life_archive import LifeRecords
 from starter.environments.lists.cursors import Cursors
-from starter.environments.lists.retry_status import WORKING_PHASES, trouble_of
+from starter.environments.lists.retry_status import WORKING_PHASES, Trouble, trouble_of
 from starter.environments.lists.rows import ListedRows
 from starter.environments.reader import EnvironmentReader
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
@@ -37,6 +38,11 @@ CACHED_SECONDS = 0.5
 USABLE_SECONDS, MAX_WAIT_SECONDS = 5.0, 0.03
 #: How long a list waits for the problems of the environments on it.
 PROBLEMS_TIMEOUT_SECONDS = 3.0
+#: How old the problem of an environment may be, and how old while it is read again. To read one takes a call
+#: to Temporal and often one to a worker; a page has fifty of them, at a time when both have most to do.
+PROBLEM_FRESH_SECONDS, PROBLEM_USABLE_SECONDS = 2.0, 5.0
+#: Problems in the cache: as many environments as are worked on at a time.
+MAX_PROBLEMS = 1000
 #: Rows of one page when several are read for one answer: few calls, each of them short.
 PAGE_ROWS = 100
 #: Prefix of the page tokens for environments that Temporal has dropped.
@@ -85,6 +91,11 @@ class _PageKey:
     with_problems: bool
 
 
+class _Life(NamedTuple):
+    name: str
+    id: str
+
+
 class EnvironmentList:
     """Lists environments for callers."""
 
@@ -101,6 +112,13 @@ class EnvironmentList:
             fresh_seconds=CACHED_SECONDS,
             usable_seconds=USABLE_SECONDS,
             max_wait_seconds=MAX_WAIT_SECONDS,
+        )
+        self._problems = CachedReads(
+            self._read_problem,
+            fresh_seconds=PROBLEM_FRESH_SECONDS,
+            usable_seconds=PROBLEM_USABLE_SECONDS,
+            max_wait_seconds=MAX_WAIT_SECONDS,
+            max_kept=MAX_PROBLEMS,
         )
 
     async def page(
@@ -181,23 +199,25 @@ class EnvironmentList:
             async with gate:
                 row = await self._rows.row(run)
                 if with_problems and row.phase in WORKING_PHASES:
-                    return await _with_problem(self._reader, row, until)
+                    return await self._with_problem(row, until)
                 return row
 
         return list(await asyncio.gather(*map(read, runs)))
 
+    async def _with_problem(self, row: EnvironmentRow, until: float) -> EnvironmentRow:
+        """Return the row with its problem, or unchanged if the read fails or would delay the list."""
+        try:
+            async with asyncio.timeout_at(until):
+                trouble = await self._problems.read(_Life(row.name, row.life))
+        except (TimeoutError, DecodeError, RPCError):
+            return row
+        if trouble is None:
+            return row
+        return row.model_copy(update={"problem": trouble.problem, "next_try_at": trouble.next_try_at})
 
-async def _with_problem(reader: EnvironmentReader, row: EnvironmentRow, until: float) -> EnvironmentRow:
-    """Return the row with its problem, or unchanged if the read fails or would delay the list."""
-    try:
-        async with asyncio.timeout_at(until):
-            snapshot = await reader.read(row.name)
-    except (TimeoutError, DecodeError, RPCError):
-        return row
-    trouble = trouble_of(snapshot.view) if snapshot and snapshot.life == row.life else None
-    if trouble is None:
-        return row
-    return row.model_copy(update={"problem": trouble.problem, "next_try_at": trouble.next_try_at})
+    async def _read_problem(self, life: "_Life") -> Trouble | None:
+        snapshot = await self._reader.read(life.name)
+        return trouble_of(snapshot.view) if snapshot and snapshot.life == life.id else None
 
 
 def visibility_query(principal: Principal, filters: Filters) -> str:
