@@ -73,6 +73,12 @@ def relative(moment: datetime, now: datetime | None = None) -> str:
     return f"in {format_duration(away)}" if away.total_seconds() > 0 else f"{format_duration(-away)} ago"
 
 
+def next_try(moment: datetime, now: datetime | None = None) -> str:
+    """Return when something is tried again: "now" if that is due, because it starts within a moment."""
+    now = now or datetime.now(UTC)
+    return relative(moment, now) if moment > now else "now"
+
+
 def length(value: timedelta) -> str:
     """Return a length of time, short ones with tenths of a second."""
     seconds = max(0.0, value.total_seconds())
@@ -131,6 +137,7 @@ _environment.filters |= {
     "with_commands": with_commands,
     "iso": iso,
     "relative": relative,
+    "next_try": next_try,
     "seconds": lambda seconds: number(length(timedelta(seconds=seconds))),
     "length_of": lambda value: number(length(value)),
     "number": number,

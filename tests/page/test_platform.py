@@ -603,6 +603,7 @@ async def test_reconcile_sweep_is_shown_and_confirmed(app: FastAPI, provider: Pr
         assert "Reconcile sweep" in ends
         assert "Runs every 30m" in ends
         assert "Last run none so far" in ends
+        assert "What the last one found" not in ends
         sweeps.result = FOUND
         ends = await text_of(http, "/platform/ends")
         for words in (

@@ -16,6 +16,7 @@ from starter.page.rendering import (
     capitalize_first,
     iso,
     length,
+    next_try,
     number,
     relative,
     utc_text,
@@ -54,6 +55,14 @@ def test_times_are_in_utc() -> None:
 )
 def test_relative_times(away: timedelta, text: str) -> None:
     assert relative(NOW + away, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("away", "text"), [(timedelta(seconds=8), "in 8s"), (timedelta(0), "now"), (timedelta(seconds=-8), "now")]
+)
+def test_next_try_that_is_due_is_now(away: timedelta, text: str) -> None:
+    """Ensures that nothing is to be tried in the past."""
+    assert next_try(NOW + away, NOW) == text
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ function lengthOf(milliseconds) {
   return parts.join(" ");
 }
 
-// Returns the text of a time element for now: a date, the time until it, or the time since it.
+// Returns the text of a time element for now: a date, the time until it, or the time since it; a try that is due is
+// "now".
 function textOf(element) {
   const at = Date.parse(element.dateTime);
   if (Number.isNaN(at)) return null;
@@ -32,6 +33,7 @@ function textOf(element) {
   switch (element.dataset.kind) {
     case "elapsed": return lengthOf(now - at);
     case "countdown": return at > now ? `in ${coarse(at - now)}` : `${coarse(now - at)} ago`;
+    case "try": return at > now ? `in ${coarse(at - now)}` : "now";
     default: return full.format(at);
   }
 }
