@@ -8,6 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
+from temporalio.api.common.v1 import WorkflowExecution as ExecutionId
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -131,9 +136,10 @@ class EnvironmentReader:
 
     async def latest(self, name: str) -> Latest | None:
         """Return the latest run of the name without a query to a worker; None if Temporal has none."""
-        run = await self._describe(name)
-        if run is None:
+        described = await self._describe(name)
+        if described is None:
             return None
+        run = self._run(described)
         request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
         ended = run.status is not WorkflowExecutionStatus.RUNNING
@@ -214,9 +220,12 @@ class EnvironmentReader:
         self, name: str, last: EnvironmentSnapshot | None, known: EnvironmentSnapshot | None = None
     ) -> EnvironmentSnapshot | None:
         known = last or known
-        run = await self._describe(name)
-        if run is None:
+        described = await self._describe(name)
+        if described is None:
             return None
+        if known and _is_unchanged(known, described):
+            return known
+        run = self._run(described)
         if run.status is not WorkflowExecutionStatus.RUNNING:
             if status := await self.end_of(run):
                 return await self._snapshot(run, status, {}, "")
@@ -224,8 +233,6 @@ class EnvironmentReader:
         status, remark, known_at = None, "", run.history_length
         now = run.run_id, run.history_length
         if known and known.status and (known.run_id, known.history_length) == now:
-            if known.is_at_rest and not run.raw_description.pending_activities:
-                return known
             status = known.status
         else:
             status, remark = await self._query_status(run.id, run.run_id)
@@ -299,13 +306,28 @@ class EnvironmentReader:
         status, remark = found
         return await self._snapshot(run, status, {}, remark)
 
-    async def _describe(self, name: str) -> WorkflowExecutionDescription | None:
+    async def _describe(self, name: str) -> DescribeWorkflowExecutionResponse | None:
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self._client.namespace, execution=ExecutionId(workflow_id=workflow_id(name))
+        )
         try:
             with map_rpc_errors():
-                handle = self._client.get_workflow_handle(workflow_id(name))
-                return await handle.describe(rpc_timeout=CALL_TIMEOUT)
+                # Not the client's `describe`: it decodes the search attributes, twice, also those of a run
+                # that has not changed.
+                return await self._client.workflow_service.describe_workflow_execution(
+                    request, retry=True, timeout=CALL_TIMEOUT
+                )
         except RPCError:
             return None
+
+    def _run(self, described: DescribeWorkflowExecutionResponse) -> WorkflowExecutionDescription:
+        # The SDK has no public way from a message to this class but to describe the run again.
+        return WorkflowExecutionDescription._from_raw_info(
+            described.workflow_execution_info,
+            namespace=self._client.namespace,
+            converter=self._client.data_converter,
+            raw_description=described,
+        )
 
     async def _query_status(self, id: str, run_id: str) -> tuple[EnvironmentStatus | None, str]:
         handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, id, run_id=run_id)
@@ -362,6 +384,18 @@ class EnvironmentReader:
             status=status,
             view=view,
         )
+
+
+def _is_unchanged(known: EnvironmentSnapshot, described: DescribeWorkflowExecutionResponse) -> bool:
+    """Return whether the snapshot is what would be read now: its run is at rest, and the same as then."""
+    info = described.workflow_execution_info
+    return (
+        known.status is not None
+        and known.is_at_rest
+        and int(info.status) == int(WorkflowExecutionStatus.RUNNING)
+        and (info.execution.run_id, info.history_length) == (known.run_id, known.history_length)
+        and not described.pending_activities
+    )
 
 
 def _status_in(cause: BaseException) -> EnvironmentStatus | None:

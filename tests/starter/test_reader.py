@@ -6,8 +6,12 @@ import time
 from typing import Any, cast
 
 import pytest
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import WorkflowExecutionStatus
 
 from contracts.environment import Phase
+from contracts.types.naming import workflow_id
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import AccessView
@@ -19,19 +23,30 @@ class Scripted(EnvironmentReader):
 
     def __init__(self) -> None:
         super().__init__(cast(Any, None))
+        self.decoded = 0
         self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
         self.described = 0
         self.pending: list[str] = []
         self.temporal = asyncio.Event()
         self.temporal.set()
 
-    async def _describe(self, name: str) -> Any:
-        from temporalio.client import WorkflowExecutionStatus
-
+    async def _describe(self, name: str) -> DescribeWorkflowExecutionResponse:
         self.described += 1
         await self.temporal.wait()
-        fields = {"run_id": self.run_id, "history_length": self.length, "id": f"environment/{name}"}
-        fields["raw_description"] = type("Raw", (), {"pending_activities": self.pending})
+        described = DescribeWorkflowExecutionResponse()
+        info = described.workflow_execution_info
+        info.execution.workflow_id, info.execution.run_id = workflow_id(name), self.run_id
+        info.history_length, info.status = self.length, int(WorkflowExecutionStatus.RUNNING)  # type: ignore[assignment]
+        described.pending_activities.extend(
+            PendingActivityInfo(activity_id=activity) for activity in self.pending
+        )
+        return described
+
+    def _run(self, described: DescribeWorkflowExecutionResponse) -> Any:
+        self.decoded += 1
+        info = described.workflow_execution_info
+        fields = {"run_id": info.execution.run_id, "history_length": info.history_length}
+        fields |= {"id": info.execution.workflow_id, "raw_description": described}
         return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
 
     async def _query_status(self, id: str, run_id: str) -> tuple[Any, str]:
@@ -54,6 +69,11 @@ async def test_an_unchanged_history_is_not_asked_about() -> None:
     for _ in range(20):
         assert await reader.read("demo")
     assert reader.asked == 1
+    assert reader.decoded == 1, "what Temporal says of an unchanged run is decoded again"
+    reader.pending = ["1"]
+    await reader.read("demo")
+    assert reader.decoded == 2, "an activity that has just started is not shown"
+    reader.pending = []
     reader.length += 1
     await reader.read("demo")
     await reader.read("demo")
