@@ -49,7 +49,7 @@ INSPECTION = "        left, unknown = await self._inspect()\n"
 NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{INSPECTION}"
 PEOPLE = "tests/workflows/test_people.py"
 SLEEP = "tests/workflows/test_sleep.py"
-LEAVERS = "tests/workflows/test_leavers.py"
+LEAVERS, DRIFT = "tests/workflows/test_leavers.py", "tests/activities/test_drift.py"
 PROTECTIONS = (
     Protection(
         "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
@@ -95,15 +95,25 @@ PROTECTIONS = (
         PEOPLE, "lost_response",
     ),
     Protection(
-        "leavers", "a sweep stops itself when many have left at once", "workflows/leaver_sweep.py",
-        "brake_reason(first, left, sweep.confirmed, sweep.limit_percent)", '""',
+        "leavers", "a sweep stops itself when many have left at once", "contracts/leaver_rules.py",
+        "brake_reason(looked, left, sweep.confirmed, sweep.limit_percent)", '""',
         LEAVERS, "lost_its_people",
     ),
     Protection(
         "leavers", "a missing person is looked up a second time", "workflows/leaver_sweep.py",
-        "left = (await self._look(again, \"look up again who was missing\")).missing",
-        "left = (await self._look(again, \"look up again who was missing\")).missing or first.missing",
+        "return (await self._look(again, \"look up again who was missing\")).missing",
+        "return (await self._look(again, \"look up again who was missing\")).missing or missing",
         LEAVERS, "missing_once",
+    ),
+    Protection(
+        "members", "who has become one of its people is not taken out", "activities/steps/identity_group.py",
+        "                if user_id.casefold() not in keeps:", "                if user_id:",
+        DRIFT, "only_who_was_named",
+    ),
+    Protection(
+        "members", "people who change during a look are no difference", "activities/reconcile/drift.py",
+        "return found if found and await self.current() == now else []", "return found",
+        DRIFT, "members_are_those",
     ),
     Protection(
         "1", "a lost worker is noticed by its heartbeat", "workflows/step_executor.py",
