@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from contracts.environment import Phase
 from contracts.environment_workflow import (
@@ -174,7 +174,7 @@ async def send_update(
         NoWorker: No worker has answered in time.
         TemporalUnavailable: Temporal does not answer, or refuses the call.
     """
-    handle = client.get_workflow_handle_for(
+    handle: WorkflowHandle[EnvironmentWorkflow, Any] = client.get_workflow_handle_for(
         EnvironmentWorkflow.run, workflow_id(name), first_execution_run_id=first_run_id
     )
     async with map_update_errors(UPDATE_TIMEOUT if is_worker_known else SHORT_UPDATE_TIMEOUT):

@@ -19,6 +19,7 @@ from temporalio.client import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
+    WorkflowHandle,
     WorkflowQueryFailedError,
 )
 from temporalio.exceptions import ApplicationError
@@ -247,7 +248,7 @@ class EnvironmentReader:
 
     async def end_after(self, before: EnvironmentSnapshot) -> EnvironmentSnapshot | None:
         """Return the end of the life of a snapshot whose name has a next life; None if unknown."""
-        handle = self._client.get_workflow_handle_for(
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = self._client.get_workflow_handle_for(
             EnvironmentWorkflow.run, workflow_id(before.name), run_id=before.run_id
         )
         try:
@@ -273,7 +274,9 @@ class EnvironmentReader:
         if run.run_id in self._ends:
             self._ends.move_to_end(run.run_id)
             return self._ends[run.run_id]
-        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, run.id, run_id=run.run_id
+        )
         status = None
         try:
             with map_rpc_errors():
@@ -330,7 +333,9 @@ class EnvironmentReader:
         )
 
     async def _query_status(self, id: str, run_id: str) -> tuple[EnvironmentStatus | None, str]:
-        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, id, run_id=run_id)
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, id, run_id=run_id
+        )
         try:
             return await handle.query(EnvironmentWorkflow.status, rpc_timeout=QUERY_TIMEOUT), ""
         except WorkflowQueryFailedError:

@@ -6,9 +6,10 @@ The catalogue is here and not in the worker. So the environments are chosen here
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -142,7 +143,9 @@ class Rollouts:
 
     async def read(self, template: str) -> RolloutView:
         """Return the running rollout of a template, or the last one."""
-        handle = self._client.get_workflow_handle_for(RolloutWorkflow.run, rollout_id(template))
+        handle: WorkflowHandle[RolloutWorkflow, Any] = self._client.get_workflow_handle_for(
+            RolloutWorkflow.run, rollout_id(template)
+        )
         try:
             with map_rpc_errors():
                 run = await handle.describe(rpc_timeout=CALL_TIMEOUT)
@@ -171,7 +174,9 @@ class Rollouts:
         Raises:
             Refused: None is running.
         """
-        handle = self._client.get_workflow_handle_for(RolloutWorkflow.run, rollout_id(template))
+        handle: WorkflowHandle[RolloutWorkflow, Any] = self._client.get_workflow_handle_for(
+            RolloutWorkflow.run, rollout_id(template)
+        )
         try:
             with map_rpc_errors():
                 await handle.signal(

@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecution,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -60,7 +61,9 @@ async def index_again(client: Client, runs: Sequence[WorkflowExecution]) -> int:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def ask(run: WorkflowExecution) -> bool:
-        handle = client.get_workflow_handle_for(EnvironmentWorkflow.run, run.id, run_id=run.run_id)
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, run.id, run_id=run.run_id
+        )
         async with gate:
             try:
                 async with asyncio.timeout(UPDATE_TIMEOUT.total_seconds()):

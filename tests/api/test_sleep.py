@@ -3,9 +3,11 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from temporalio.client import WorkflowHandle
 
 from contracts.types.naming import workflow_id
 from embedded.faults import Fault, FaultKind
@@ -148,7 +150,9 @@ async def test_its_people_say_when_it_sleeps(stack: Stack, bob: Caller, tmp_path
     answer = await bob.http.post(f"/environments/{view.name}/credential", json={"request": request})
     assert answer.status_code == 200, answer.text
     client = await client_of(stack)
-    handle = client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(view.name))
+    handle: WorkflowHandle[EnvironmentWorkflow, Any] = client.get_workflow_handle_for(
+        EnvironmentWorkflow.run, workflow_id(view.name)
+    )
     for _ in range(50):
         status = await handle.query(EnvironmentWorkflow.status)
         if status.used_at:

@@ -828,7 +828,9 @@ async def _template_refused(bench: Bench, name: str) -> Life:
     bench.script.decision = PlacementDecision(refusal=refusal)
     with suppress(WorkflowUpdateFailedError):
         await _begin_change(bench, name)
-    handle = bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, f"environment/{name}")
+    handle: WorkflowHandle[EnvironmentWorkflow, Any] = bench.client.get_workflow_handle_for(
+        EnvironmentWorkflow.run, f"environment/{name}"
+    )
     await handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
     return Life(a_start(name), bench.script, handle, Answer(kind=AnswerKind.ACCEPTED, message="", life=LIFE))
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+from temporalio.client import WorkflowHandle
 
 from contracts.leaver_rules import LeaverInput
 from contracts.types.naming import workflow_id
@@ -93,6 +94,8 @@ async def sweep_leavers(asking: Asking, **body: Any) -> dict[str, Any] | None:
 
 async def report_left(stack: Stack, name: str, life: str, person: str) -> None:
     """Report to an environment what a sweep reports to it when the person has left."""
-    handle = (await client_of(stack)).get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(name))
+    handle: WorkflowHandle[EnvironmentWorkflow, Any] = (await client_of(stack)).get_workflow_handle_for(
+        EnvironmentWorkflow.run, workflow_id(name)
+    )
     report = LeaverInput(life=life, actor="the leaver sweep", person=person)
     await handle.execute_update(EnvironmentWorkflow.person_left, report)

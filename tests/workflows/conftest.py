@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
@@ -127,7 +128,7 @@ class Bench:
         """Ask for a new environment."""
         start = start or a_start(f"env-{next(_NUMBERS)}")
         answer = await self.ask(start)
-        handle = self.client.get_workflow_handle_for(
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = self.client.get_workflow_handle_for(
             EnvironmentWorkflow.run, workflow_id(start.environment.name)
         )
         return Life(start, self.script, handle, answer)

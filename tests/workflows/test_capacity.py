@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -296,7 +297,9 @@ async def test_a_place_for_what_temporal_refuses_to_start(
 async def test_a_late_word_about_an_earlier_life(house: CapacityBench) -> None:
     """Ensures that what an earlier life of the name gives back is not taken from the one that is there."""
     await house.reservations.reserve(house.ask("name", "r-2"))
-    handle = house.client.get_workflow_handle_for(CapacityWorkflow.run, CAPACITY_ID)
+    handle: WorkflowHandle[CapacityWorkflow, Any] = house.client.get_workflow_handle_for(
+        CapacityWorkflow.run, CAPACITY_ID
+    )
     await handle.signal(CapacityWorkflow.release, ReleaseInput(name="name", life=house.ask("name").life))
     assert set(await house.held()) == {"name"}
 

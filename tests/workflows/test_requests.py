@@ -1,9 +1,10 @@
 """Ensures that one name is one environment, for all callers, repeats and times of requests."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment import Phase
@@ -101,7 +102,9 @@ async def test_twenty_who_ask_at_once_get_one_environment(bench: Bench) -> None:
     assert len({answer.life for answer in answers}) == 1
     kinds = [answer.kind for answer in answers]
     assert kinds.count(AnswerKind.CREATED) == 1, f"not one who created it, but {kinds}"
-    handle = bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, "environment/crowd")
+    handle: WorkflowHandle[EnvironmentWorkflow, Any] = bench.client.get_workflow_handle_for(
+        EnvironmentWorkflow.run, "environment/crowd"
+    )
 
     async def ready() -> bool:
         return (await handle.query(EnvironmentWorkflow.status)).phase is Phase.READY

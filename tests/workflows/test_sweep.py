@@ -18,6 +18,7 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
     ScheduleState,
+    WorkflowHandle,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
@@ -62,7 +63,9 @@ async def many(bench: Bench, count: int, ends_in: float, **policy: Any) -> list[
 async def ended_once(bench: Bench, ids: set[str]) -> None:
     """Check that each environment was ended exactly once; terminate all."""
     for id in ids:
-        handle = bench.client.get_workflow_handle_for(EnvironmentWorkflow.run, id)
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = bench.client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, id
+        )
         status = await handle.query(EnvironmentWorkflow.status)
         assert status.outcome is Outcome.EXPIRED
         assert [line.action for line in status.audit_log].count("ended it: its time was up") == 1

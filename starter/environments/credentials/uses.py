@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict
+from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from contracts.environment_workflow import LifeInput
@@ -45,7 +46,9 @@ class UseRecorder:
 
     async def _notify(self, snapshot: EnvironmentSnapshot) -> None:
         # The signal names the life, so the next life of the name ignores it.
-        handle = self._client.get_workflow_handle_for(EnvironmentWorkflow.run, workflow_id(snapshot.name))
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = self._client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, workflow_id(snapshot.name)
+        )
         try:
             await handle.signal(
                 EnvironmentWorkflow.used, LifeInput(life=snapshot.life), rpc_timeout=CALL_TIMEOUT
