@@ -148,6 +148,23 @@ class SimulatedHost:
         query = {"label": label, "value": value}
         return await self._ask(_NAMESPACES, "GET", "/namespaces", operation, query=query)
 
+    async def swap_namespace(
+        self, seen: Namespace, labels: Mapping[str, str], annotations: Mapping[str, str | None]
+    ) -> bool:
+        """Set labels and annotations of the namespace; return False if it has changed since it was seen."""
+        metadata = {
+            "uid": seen.uid,
+            "resourceVersion": seen.version,
+            "labels": dict(labels),
+            "annotations": dict(annotations),
+        }
+        operation = f"take over namespace {seen.name}"
+        try:
+            await self._http.call("PATCH", _path(seen.name), operation, body={"metadata": metadata})
+        except (AlreadyExists, NotFound):  # how a conflict is read here
+            return False
+        return True
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         path, operation = _path(namespace, "objects"), f"list the guards in namespace {namespace}"

@@ -21,7 +21,7 @@ class Namespace:
     """A namespace on the host.
 
     `uid` distinguishes it from an earlier or later namespace with the same name. `made_at` is the creation
-    time by the host's clock.
+    time by the host's clock. `version` changes with each change of it.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Namespace:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     terminating: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,19 @@ class Host(Protocol):
         """Return all namespaces whose label has this value."""
         ...
 
+    async def swap_namespace(
+        self, seen: Namespace, labels: Mapping[str, str], annotations: Mapping[str, str | None]
+    ) -> bool:
+        """Set labels and annotations of the namespace, if nothing of it has changed since it was `seen`.
+
+        An annotation that is None is removed. Returns False, and changes nothing, if the namespace is another
+        one now or has changed.
+
+        Raises:
+            Denied: our account may not change namespaces.
+        """
+        ...
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         ...

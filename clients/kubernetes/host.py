@@ -128,6 +128,12 @@ class KubernetesHost:
         """Return all namespaces whose label has this value."""
         return await self._namespaces.list_labelled(label, value)
 
+    async def swap_namespace(
+        self, seen: Namespace, labels: Mapping[str, str], annotations: Mapping[str, str | None]
+    ) -> bool:
+        """Set labels and annotations of the namespace; return False if it has changed since it was seen."""
+        return await self._namespaces.swap(seen, labels, annotations)
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         return await self._applier.list_guards(namespace)

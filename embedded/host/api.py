@@ -24,6 +24,7 @@ from embedded.host.schemas import (
     OBJECTS,
     RELEASE_NAME,
     STATUS,
+    NamespacePatch,
     NewNamespace,
     NewRelease,
     Refused,
@@ -48,7 +49,7 @@ _IN_NAMESPACE = {
     ("GET", "pods"): "pod.list",
     ("DELETE", "pods"): "pod.delete",
 }
-_ON_NAMESPACE = {"GET": "namespace.get", "DELETE": "namespace.delete"}
+_ON_NAMESPACE = {"GET": "namespace.get", "PATCH": "namespace.patch", "DELETE": "namespace.delete"}
 _ON_RELEASE = {
     "GET": "release.get",
     "POST": "release.install",
@@ -150,6 +151,10 @@ def control_api(
 
     async def get_namespace(request: Request) -> Any:
         return namespaces.get(request.path_params["namespace"])
+
+    async def patch_namespace(request: Request) -> Any:
+        patch = NamespacePatch.model_validate_json(await request.body())
+        namespaces.patch(request.path_params["namespace"], patch)
 
     async def label_namespace(request: Request) -> Any:
         namespaces.label(request.path_params["namespace"], LABELS.validate_json(await request.body()))
@@ -272,6 +277,7 @@ def control_api(
             Route("/namespaces", endpoint_of(create_namespace), methods=["POST"]),
             Route("/namespaces", endpoint_of(list_namespaces), methods=["GET"]),
             Route(namespace, endpoint_of(get_namespace)),
+            Route(namespace, endpoint_of(patch_namespace), methods=["PATCH"]),
             Route(namespace, endpoint_of(delete_namespace), methods=["DELETE"]),
             Route(f"{namespace}/blockers", endpoint_of(blockers)),
             Route(f"{namespace}/objects", endpoint_of(guards)),

@@ -1,11 +1,12 @@
 """The namespaces of the simulated host: creation, content, and deletion with what blocks it."""
 
+import hashlib
 import json
 import sqlite3
 import uuid
 from typing import Any
 
-from embedded.host.schemas import NewNamespace, Object, Refused
+from embedded.host.schemas import NamespacePatch, NewNamespace, Object, Refused
 from embedded.host.timing import Clock
 
 #: Content that is deleted with a namespace: its name for people by table, and what shows only in a vCluster.
@@ -53,7 +54,22 @@ class Namespaces:
             "labels": json.loads(row["labels"]),
             "annotations": json.loads(row["annotations"]),
             "terminating": row["gone_at"] is not None,
+            "version": _version_of(row),
         }
+
+    def patch(self, name: str, patch: NamespacePatch) -> None:
+        """Set labels and annotations of the namespace if it is as the patch says, or refuse."""
+        row, wanted = self._existing(name), patch.metadata
+        if (row["uid"], _version_of(row)) != (wanted.uid, wanted.resource_version):
+            raise Refused(409, f'Operation cannot be fulfilled on namespaces "{name}": it has been modified')
+        labels = json.loads(row["labels"]) | wanted.labels
+        annotations = json.loads(row["annotations"]) | wanted.annotations
+        kept = {key: value for key, value in annotations.items() if value is not None}
+        with self._rows:
+            self._rows.execute(
+                "UPDATE namespaces SET labels = ?, annotations = ? WHERE name = ?",
+                (json.dumps(labels), json.dumps(kept), name),
+            )
 
     def labelled(self, label: str, value: str) -> list[dict[str, Any]]:
         """Return all namespaces whose label has this value."""
@@ -178,3 +194,9 @@ class Namespaces:
     def _count(self, table: str, namespace: str) -> int:
         row = self._rows.execute(f"SELECT count(*) FROM {table} WHERE namespace = ?", (namespace,))  # noqa: S608
         return int(row.fetchone()[0])
+
+
+def _version_of(row: Any) -> str:
+    """Return what changes with each change of the namespace itself."""
+    content = json.dumps([row["uid"], row["labels"], row["annotations"], row["finalizers"], row["gone_at"]])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

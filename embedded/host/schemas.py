@@ -43,6 +43,19 @@ class NewNamespace(_Wire):
     annotations: dict[LabelKey, str] = Field(default_factory=dict)
 
 
+class _PatchedNamespace(_Wire):
+    uid: str
+    resource_version: str = Field(alias="resourceVersion")
+    labels: Labels = Field(default_factory=dict)
+    annotations: dict[LabelKey, str | None] = Field(default_factory=dict)
+
+
+class NamespacePatch(_Wire):
+    """PATCH /namespaces/NAMESPACE: a JSON merge patch, with its preconditions."""
+
+    metadata: _PatchedNamespace
+
+
 class WantedChart(_Wire):
     """The chart; its version must be well-formed, nothing is fetched."""
 

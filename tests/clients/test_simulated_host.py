@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -105,15 +106,31 @@ class TestNamespaces:
         with pytest.raises(Rejected, match="labels"):
             await host.create_namespace("moor-labels", labels, {})
 
+    async def test_are_swapped_by_who_has_seen_them_as_they_are(
+        self, host: Host, namespace: Namespace
+    ) -> None:
+        assert await host.swap_namespace(namespace, {"a": "b"}, {"note": "first"})
+        assert not await host.swap_namespace(namespace, {"a": "c"}, {"note": "second"})
+        there = await host.get_namespace(namespace.name)
+        assert there
+        assert (there.labels, there.annotations) == ({**LABELS, "a": "b"}, {"note": "first"})
+        assert not await host.swap_namespace(replace(there, uid="another-uid"), {}, {})
+        assert await host.swap_namespace(there, {}, {"note": None})
+        again = await host.get_namespace(namespace.name)
+        assert again
+        assert again.annotations == {}
+        assert not await host.swap_namespace(Namespace("moor-missing", "uid", version="1"), {}, {})
+
     async def test_go_by_their_uid_in_their_time(
         self, running: RunningHost, host: Host, namespace: Namespace
     ) -> None:
         # It goes when the test has seen all that it wants to see of its end.
         finalizers = f"/-/namespaces/{namespace.name}/finalizers"
         control(running.url, "PUT", finalizers, ["example.com/seen"])
+        there = await host.get_namespace(namespace.name)
         with pytest.raises(Rejected, match="UID"):
             await host.delete_namespace(namespace.name, "another-uid")
-        assert await host.get_namespace(namespace.name) == namespace
+        assert await host.get_namespace(namespace.name) == there
 
         for _ in range(2):
             await host.delete_namespace(namespace.name, namespace.uid)

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from clients.errors import Denied, NotYet, Rejected
+from clients.errors import Denied, NotFound, NotYet, Rejected, ServerFailed
 from clients.host.models import Namespace
-from clients.kubernetes.api.client import KubernetesApi
+from clients.kubernetes.api.client import MERGE, KubernetesApi
 from clients.kubernetes.api.kinds import OF_A_RELEASE, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
 from clients.kubernetes.namespace import inventory
 
 _PATH = "/api/v1/namespaces"
+_CONFLICT = 409
 
 
 class Namespaces:
@@ -37,6 +38,32 @@ class Namespaces:
         operation = f"list namespaces with {label}={value}"
         found = await self._api.list(_PATH, operation, labels=f"{label}={value}", metadata_only=True)
         return [_namespace(each) for each in found]
+
+    async def swap(
+        self, seen: Namespace, labels: Mapping[str, str], annotations: Mapping[str, str | None]
+    ) -> bool:
+        """Set labels and annotations; return False if the namespace has changed since it was seen.
+
+        The UID and the resource version in a patch are its preconditions.
+        """
+        metadata = {
+            "uid": seen.uid,
+            "resourceVersion": seen.version,
+            "labels": dict(labels),
+            "annotations": dict(annotations),
+        }
+        operation = f"take over namespace {seen.name}"
+        try:
+            await self._api.call(
+                "PATCH", _path(seen.name), operation, body={"metadata": metadata}, content=MERGE
+            )
+        except NotFound:
+            return False
+        except ServerFailed as error:
+            if error.status != _CONFLICT:
+                raise
+            return False
+        return True
 
     async def delete(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates.
@@ -108,6 +135,7 @@ def _namespace(body: Mapping[str, Any]) -> Namespace:
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         terminating=bool(metadata.get("deletionTimestamp")),
+        version=metadata.get("resourceVersion") or "",
     )
 
 
