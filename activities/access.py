@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.errors import NotYet
 from activities.parts.control_plane_resource import own_group
-from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
+from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.people_check import require_directory
 from activities.steps.identity_group import IdentityStep
 from activities.task_queues import ensure_right_queue
@@ -95,8 +95,8 @@ class VirtualAccess(VirtualAccessActivities):
         """
         ensure_right_queue(self._own_queues, input.environment, [System.HOST_CLUSTER])
         if input.revoking:
-            host = host_of(self._hosts, input.environment)
-            kubeconfig = await own_kubeconfig(host, input.environment)
+            host, environment = await at_host(self._hosts, input.environment)
+            kubeconfig = await own_kubeconfig(host, environment)
             async with host.virtual_cluster(kubeconfig) as virtual:
                 for person in input.revoking:
                     await virtual.remove_person(person)

@@ -23,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.environment_runs import (
     CALL_TIMEOUT,
-    OPEN_RUNS,
+    OPEN_PLACES,
     UNREADABLE_ERRORS,
     describe_latest,
     life_of,
@@ -41,6 +41,7 @@ from contracts.capacity.models import (
     Amount,
     AuditInput,
     AuditResult,
+    FoundStandby,
     HostCapacity,
     Limits,
     PlacementDecision,
@@ -56,6 +57,7 @@ from contracts.environment import Phase
 from contracts.environment_workflow import SIGNAL_RENEW
 from contracts.errors import ErrorType
 from contracts.fleet_activities import CapacityActivities
+from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated
 from contracts.temporal.worker_versions import build_id_of
@@ -108,7 +110,7 @@ class CapacityAudit(CapacityActivities):
         )
         held = {holding.name: holding for holding in answer.reservations}
         activity_context.report_progress(f"{len(held)} held; listing what is open")
-        listed, from_memo, outdated = await self._list_open(held)
+        listed, from_memo, outdated, standbys = await self._list_open(held)
         ended: list[tuple[str, str, int]] = []
         moved_ends: list[tuple[str, int]] = []
         slept: list[tuple[str, bool, int]] = []
@@ -154,6 +156,7 @@ class CapacityAudit(CapacityActivities):
             moved_ends=tuple(moved_ends),
             slept=tuple(slept),
             is_partial=is_partial,
+            standbys=tuple(standbys[name] for name in adopting if name in standbys),
             needs_renewal=await self._is_outdated(),
             next_audit_in=_next_interval(rooms, self._admission.audit),
         )
@@ -189,24 +192,30 @@ class CapacityAudit(CapacityActivities):
 
     async def _list_open(
         self, held: Mapping[str, Reservation]
-    ) -> tuple[dict[str, LatestLife], dict[str, Reservation], list[str]]:
+    ) -> tuple[dict[str, LatestLife], dict[str, Reservation], list[str], dict[str, FoundStandby]]:
         """List what visibility says is open.
 
         Returns the latest life by name, the reservations of those that have none yet (where the memo has the
-        data), and the ids of the workflows that are encrypted with a former key, or pinned to workers of a
-        former version.
+        data), the ids of the workflows that are encrypted with a former key, or pinned to workers of a former
+        version, and the standbys without a reservation. A standby that ends has given its place away.
         """
         codec = self._temporal.data_converter.payload_codec
         versions = await wanted_versions(self._temporal, CALL_TIMEOUT)
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
         from_memo: dict[str, Reservation] = {}
-        runs = self._temporal.list_workflows(OPEN_RUNS, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
+        standbys: dict[str, FoundStandby] = {}
+        runs = self._temporal.list_workflows(OPEN_PLACES, page_size=PAGE_SIZE, rpc_timeout=CALL_TIMEOUT)
         async for run in runs:
             if len(found) % PAGE_SIZE == 0:
                 activity_context.raise_if_stopping()
             name = name_from_workflow_id(run.id)
-            found[name] = await _latest_of(run, is_open=True)
+            latest = await _latest_of(run, is_open=True)
+            if run.workflow_type == STANDBY_WORKFLOW and name not in held:
+                if (standby := await _standby_of(run, latest)) is None:
+                    continue
+                standbys[name] = standby
+            found[name] = latest
             if name not in held and (holding := await _reservation_from_memo(run, found[name])):
                 from_memo[name] = holding
             is_pinned_elsewhere = bool(versions) and build_id_of(run.typed_search_attributes) not in versions
@@ -214,7 +223,7 @@ class CapacityAudit(CapacityActivities):
                 is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()
             ):
                 outdated.append(run.id)
-        return found, from_memo, outdated
+        return found, from_memo, outdated, standbys
 
     async def _renew(self, workflow_id: str) -> None:
         """Signal the workflow to continue in a new run; ignore one that has just ended."""
@@ -305,12 +314,15 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
     attributes = run.typed_search_attributes
     owner, team = attributes.get(search_attributes.OWNER), attributes.get(search_attributes.TEAM)
     template = attributes.get(search_attributes.TEMPLATE)
-    if not (size and latest.life and latest.host and latest.ends and owner and team and template):
+    is_standby = run.workflow_type == STANDBY_WORKFLOW
+    if not (size and latest.life and latest.host and latest.ends and template):
+        return None
+    if not (is_standby or (owner and team)):
         return None
     return Reservation(
         name=name_from_workflow_id(run.id),
-        owner=owner,
-        team=team,
+        owner=owner or "",
+        team=team or "",
         template=template,
         host=latest.host,
         size=Amount(environments=1, cpu=size[0], memory=size[1]),
@@ -318,6 +330,18 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
         claims=((latest.life, to_epoch_seconds(run.start_time)),),
         asleep=bool(latest.asleep),
     )
+
+
+async def _standby_of(run: WorkflowExecution, latest: LatestLife) -> FoundStandby | None:
+    """Return a standby as its run tells; None if it ends, or if that cannot be read."""
+    pool = ""
+    with suppress(*UNREADABLE_ERRORS):
+        pool = await run.memo_value(workflow_memo.POOL, "", type_hint=str)
+    phase = run.typed_search_attributes.get(search_attributes.PHASE)
+    if not (pool and latest.life) or phase not in (Phase.PROVISIONING, Phase.USABLE):
+        return None
+    name = name_from_workflow_id(run.id)
+    return FoundStandby(name=name, life=latest.life, pool=pool, is_ready=phase == Phase.USABLE)
 
 
 def _is_asleep(run: WorkflowExecution) -> bool | None:

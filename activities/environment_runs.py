@@ -17,6 +17,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, EnvironmentStart
+from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import workflow_memo
 from contracts.types.naming import life_id, workflow_id
 
@@ -25,6 +26,10 @@ from contracts.types.naming import life_id, workflow_id
 CALL_TIMEOUT = timedelta(seconds=10)
 #: The query for all environments that are open.
 OPEN_RUNS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Running'"
+#: The query for all that hold a place on a host: environments, and the standbys of warm pools.
+OPEN_PLACES = (
+    f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') AND ExecutionStatus = 'Running'"
+)
 #: Errors of reading a run of another version, one that was started by hand, or one whose key is gone.
 UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 

@@ -16,10 +16,12 @@ from activities.leaver_sweep import LeaverSweep
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
+from activities.pools import Pools
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
 from activities.rollout import Rollout
 from activities.sleep import Sleep
+from activities.standby import StandbyOffer
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
 from activities.steps.identity_group import IdentityStep
@@ -120,6 +122,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         reconcile.settle,
         capacity.audit,
         capacity.resize,
+        Pools(temporal, installation.timeouts).start,
     ]
 
 
@@ -149,6 +152,7 @@ def _host_steps(hosts: Mapping[str, Host], signer: LifeSigner | None) -> dict[St
 def _on_hosts(hosts: Mapping[str, Host], own_queues: OwnQueues = NO_OWN_QUEUES) -> list[Callable[..., Any]]:
     """Return the activities besides steps that may be put into the queue of a host."""
     bootstrap, on_host, sleep = BootstrapOnHost(hosts), OnHost(hosts), Sleep(hosts, own_queues)
+    standby = StandbyOffer(hosts, own_queues)
     return [
         VirtualAccess(hosts, own_queues).change_virtual_cluster,
         sleep.pause,
@@ -157,6 +161,8 @@ def _on_hosts(hosts: Mapping[str, Host], own_queues: OwnQueues = NO_OWN_QUEUES) 
         bootstrap.bootstrap,
         on_host.survey,
         on_host.answer,
+        standby.offer,
+        standby.withdraw,
     ]
 
 

@@ -12,7 +12,7 @@ from activities import activity_context
 from activities.errors import NeverReady, NotYet
 from activities.parts.host_lookup import (
     Hosts,
-    host_of,
+    at_host,
     own_kubeconfig,
     release_missing,
     require_installed,
@@ -44,8 +44,8 @@ class Sleep(SleepActivities):
     @activity.defn(name="sleep.pause")
     async def pause(self, input: SleepInput) -> None:
         """Scale our vCluster to zero, and wait until its pods and those of its tenant are gone."""
-        host = await self._own_host(input.environment)
-        name = input.environment.derived_name
+        host, environment = await self._own_host(input.environment)
+        name = environment.host_name
 
         async def running() -> str:
             try:
@@ -66,8 +66,8 @@ class Sleep(SleepActivities):
 
         Raises NeverReady if it cannot start.
         """
-        host = await self._own_host(input.environment)
-        name = input.environment.derived_name
+        host, environment = await self._own_host(input.environment)
+        name = environment.host_name
 
         believed_at = time.monotonic() + self._settle_seconds
 
@@ -88,12 +88,12 @@ class Sleep(SleepActivities):
                 f"The vCluster on host {host.name} has not started in its time: {waiting_for}",
                 "See to what it waits for, then wake it again",
             )
-        kubeconfig = await own_kubeconfig(host, input.environment)
+        kubeconfig = await own_kubeconfig(host, environment)
         await require_answer(host, kubeconfig)
 
-    async def _own_host(self, environment: Environment) -> Host:
-        """Return the host; raise Conflict if the namespace or the release there is not ours."""
+    async def _own_host(self, environment: Environment) -> tuple[Host, Environment]:
+        """Return host and environment as at_host; raise Conflict if its namespace or release is not ours."""
         ensure_right_queue(self._own_queues, environment, [System.HOST_CLUSTER])
-        host = host_of(self._hosts, environment)
+        host, environment = await at_host(self._hosts, environment)
         await require_installed(host, environment)
-        return host
+        return host, environment

@@ -19,13 +19,12 @@ from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     CAPACITY_ID,
     Amount,
-    CapacityStart,
-    CarriedCapacity,
     HostCapacity,
     Limits,
     Reservation,
     ReservationRequest,
 )
+from contracts.capacity.runs import CapacityStart, CarriedCapacity
 from embedded.stack.stack import HOST, Part
 from starter.placement.reservations import Reservations
 from worker.data_converter import converter_at

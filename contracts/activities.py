@@ -24,6 +24,7 @@ from contracts.capacity.models import (
 from contracts.environment import Environment, Receipt, StepName, System
 from contracts.host_requests import HostAnswer, HostRequest
 from contracts.notifications import LifeRecord, Notification
+from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult
 from contracts.types.models import Frozen
 
 
@@ -265,6 +266,20 @@ class VirtualAccessActivities(ABC):
     @abstractmethod
     async def change_virtual_cluster(self, input: AccessInput) -> AccessResult:
         """Change the rights of people in the virtual cluster."""
+
+
+class StandbyActivities(ABC):
+    """Begins and ends the offer of a standby. Repeating it changes nothing."""
+
+    @activity.defn(name=STANDBY_OFFER)
+    @abstractmethod
+    async def offer(self, input: StandbyInput) -> None:
+        """Let environments take the standby over, which is complete."""
+
+    @activity.defn(name=STANDBY_WITHDRAW)
+    @abstractmethod
+    async def withdraw(self, input: StandbyInput) -> WithdrawResult:
+        """End the offer, and return the environment that has taken the standby over, if one has."""
 
 
 class SleepInput(Frozen):

@@ -60,6 +60,12 @@ class Environment(Frozen):
     own_queues: tuple[System, ...] = Field(
         default=(), description="the outside systems whose steps have a task queue of the system"
     )
+    is_standby: bool = Field(
+        default=False, description="made ahead of any request, for a warm pool: only the steps on the host"
+    )
+    standby: OwnerMark | None = Field(
+        default=None, description="the standby whose vCluster it takes over, if it still can"
+    )
 
     @property
     def collaborators(self) -> tuple[str, ...]:
@@ -78,8 +84,29 @@ class Environment(Frozen):
 
     @property
     def derived_name(self) -> str:
-        """The one name of everything that is created for the environment, in every system."""
+        """The one name of everything that is created for the environment, in every system.
+
+        On its host, `host_name` may be another one.
+        """
         return f"{self.prefix}-{self.mark.name}"
+
+    @property
+    def host_name(self) -> str:
+        """The one name of everything on the host: that of its standby, if it takes one over.
+
+        The mark of the namespace says whether it has done so; see `activities.parts.host_lookup`.
+        """
+        return f"{self.prefix}-{self.standby.name}" if self.standby else self.derived_name
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names that it may have on its host; the first of them whose namespace has its mark counts."""
+        return tuple(dict.fromkeys((self.host_name, self.derived_name)))
+
+    @property
+    def without_standby(self) -> "Environment":
+        """The environment as one that makes its vCluster itself."""
+        return self.model_copy(update={"standby": None})
 
     @property
     def people_system(self) -> System:

@@ -12,6 +12,7 @@ from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
 from contracts.rollout import UpgradeInput, UpgradeResult
+from contracts.standby import StartStandbyInput
 
 
 class ExpirySweepActivities(ABC):
@@ -67,6 +68,15 @@ class RolloutActivities(ABC):
 
         Repeating it upgrades nothing twice.
         """
+
+
+class PoolActivities(ABC):
+    """What the warm pools need of Temporal."""
+
+    @activity.defn(name="pools.start")
+    @abstractmethod
+    async def start(self, input: StartStandbyInput) -> None:
+        """Start the workflow of a standby; repeating it starts nothing twice."""
 
 
 class CapacityActivities(ABC):

@@ -7,6 +7,8 @@ the administrator's kubeconfig stays on the host.
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import Field
+
 from contracts.types.models import Frozen
 from contracts.types.naming import OwnerMark
 
@@ -34,9 +36,15 @@ class HostRequest(Frozen):
     host: str
     mark: OwnerMark
     derived_name: str
+    standby_name: str = Field(default="", description="its name on the host if it has taken a standby over")
     person: str = ""
     certificate_request: str = ""
     validity: timedelta = timedelta(0)
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names that its namespace may have."""
+        return (self.standby_name, self.derived_name) if self.standby_name else (self.derived_name,)
 
 
 class HostAnswer(Frozen):

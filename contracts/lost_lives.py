@@ -39,12 +39,19 @@ STEP_SYSTEMS: Mapping[StepName, System] = {
 }
 
 
+def has_step(environment: Environment, step: StepName) -> bool:
+    """Return whether an environment has this step; a standby has only those on its host."""
+    if environment.is_standby:
+        return STEP_SYSTEMS[step] is System.HOST_CLUSTER
+    return step is not StepName.IDENTITY or environment.has_identity_provider
+
+
 def done_steps(environment: Environment, note: str) -> tuple[StepStatus, ...]:
     """Return every step that the environment has, as done."""
     return tuple(
         StepStatus(step=step, system=system, state=StepState.DONE, note=note)
         for step, system in STEP_SYSTEMS.items()
-        if step is not StepName.IDENTITY or environment.has_identity_provider
+        if has_step(environment, step)
     )
 
 

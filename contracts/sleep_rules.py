@@ -133,6 +133,11 @@ def _is_within(windows: tuple[Window, ...], moment: datetime) -> bool:
     return any(start <= moment < end for start, end in _intervals(windows, moment))
 
 
+def is_within_schedule(schedule: str, moment: datetime) -> bool:
+    """Return whether the moment is in the hours; False if this machine cannot read the schedule."""
+    return _is_within(_windows(SleepPolicy(schedule=schedule)), moment)
+
+
 def _next_change(windows: tuple[Window, ...], moment: datetime) -> datetime | None:
     """Return when the hours next begin or end; None if they never do."""
     state = _is_within(windows, moment)

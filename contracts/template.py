@@ -24,6 +24,7 @@ from contracts.template_parameters import (
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import NAME_PATTERN
 from contracts.types.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
+from contracts.warm_pool import WarmPool
 
 Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=MAX_LENGTH)]
 
@@ -189,6 +190,9 @@ class Template(Frozen):
     )
     sleep: SleepPolicy | None = Field(
         default=None, description="when it falls asleep by itself: after an idle time, outside of some hours"
+    )
+    warm: WarmPool | None = Field(
+        default=None, description="vClusters that are made ahead, so that a request is usable in seconds"
     )
     quota: TemplateQuota = Field(default=TemplateQuota(), description="how many of it may be open at a time")
     hosts: dict[Label, Label] = Field(

@@ -23,9 +23,7 @@ with workflow.unsafe.imports_passed_through():
         CAPACITY_WORKFLOW,
         AuditInput,
         CapacitySleepInput,
-        CapacityStart,
         CapacityState,
-        CarriedCapacity,
         HostCapacity,
         HostState,
         PlacementDecision,
@@ -37,10 +35,13 @@ with workflow.unsafe.imports_passed_through():
         ReserveResult,
         ResizedInput,
         ResizeInput,
+        StandbyReport,
         StateInput,
         WakeInput,
     )
+    from contracts.capacity.pools import PoolBook, PoolCounts, PoolsInput
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
+    from contracts.capacity.runs import CapacityStart, CarriedCapacity
     from contracts.environment import System
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType, Refusal, RefusalReason
@@ -49,6 +50,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
+from workflows.pools import PoolKeeper
 from workflows.update_decorator import described_update
 from workflows.worker_versions import is_to_move, next_version
 
@@ -77,19 +79,30 @@ class CapacityWorkflow:
     def __init__(self, start: CapacityStart) -> None:
         # Create all state here, because an update may be handled before the first line of `run`.
         carried = start.carried
-        self._ledger = CapacityLedger(carried.hosts, carried.reservations) if carried else CapacityLedger()
+        self._ledger = (
+            CapacityLedger(carried.hosts, carried.reservations, PoolBook(carried.pools))
+            if carried
+            else CapacityLedger()
+        )
         self._audited_at: datetime | None = carried.audited_at if carried else None
         self._next_audit = carried.next_audit if carried else workflow.now() + start.first_audit_delay
         self._ended: dict[str, datetime] = dict(carried.ended) if carried else {}
         self._is_renewal_requested = False
+        self._keeper = PoolKeeper(self._ledger, self._ended)
 
     @workflow.run
     async def run(self, start: CapacityStart) -> None:  # noqa: ARG002  (`__init__` reads it)
         """Serve until the history is long, or key or version is a former one; then go on in a new run."""
+        keeping = asyncio.create_task(self._keeper.keep(lambda: self._audited_at is not None))
         while not self._should_continue_as_new():
             await self._wait_for_next_audit()
             await self._run_audit()
-        await workflow.wait_condition(workflow.all_handlers_finished)
+            if keeping.done():
+                keeping.result()
+        await workflow.wait_condition(
+            lambda: workflow.all_handlers_finished() and (self._keeper.is_settled or keeping.done())
+        )
+        keeping.cancel()
         assert self._audited_at  # noqa: S101  (a run without an audit is never long)
         workflow.continue_as_new(
             CapacityStart(
@@ -99,6 +112,7 @@ class CapacityWorkflow:
                     audited_at=self._audited_at,
                     next_audit=self._next_audit,
                     ended=self._ended,
+                    pools=self._ledger.pools.state if self._ledger.pools.is_in_use else None,
                 )
             ),
             initial_versioning_behavior=next_version(),
@@ -137,7 +151,8 @@ class CapacityWorkflow:
     async def _audit(self) -> None:
         # Until then, Temporal may list a closed run as open, and an audit must not adopt it.
         listed_late = workflow.now() - MAX_LISTING_DELAY
-        self._ended = {life: ended for life, ended in self._ended.items() if ended > listed_late}
+        for life in [life for life, ended in self._ended.items() if ended <= listed_late]:
+            del self._ended[life]
         try:
             found = require_genuine(
                 await workflow.execute_activity_method(
@@ -206,6 +221,7 @@ class CapacityWorkflow:
             await workflow.wait_condition(lambda: self._audited_at is not None)
         # Do not await after this line: the decisions must be in the ledger before another caller is served.
         decisions = tuple(admit(self._ledger, ask, workflow.now()) for ask in input.requests)
+        self._keeper.note_decisions(tuple(ask.name for ask in input.requests), decisions)
         if not any(decision.host for decision in decisions):
             raise _refused(decisions)
         return ReserveResult(decisions=decisions)
@@ -254,6 +270,7 @@ class CapacityWorkflow:
         decision = admission.wake(self._ledger, input.request, workflow.now())
         if decision.refusal:
             raise _refused((decision,))
+        self._keeper.note_decisions((input.request.name,), (decision,))
         return ReserveResult(decisions=(decision,))
 
     @described_update("Give an open life another size at its place")
@@ -264,6 +281,7 @@ class CapacityWorkflow:
         decision = admission.resize(self._ledger, input, workflow.now())
         if decision.refusal:
             raise _refused((decision,))
+        self._keeper.note_decisions((input.request.name,), (decision,))
         return ReserveResult(decisions=(decision,))
 
     @wake.validator
@@ -322,6 +340,23 @@ class CapacityWorkflow:
             else held.without_claim(input.life)
         )
         self._ledger.set_or_remove(input.name, left)
+
+    @workflow.signal(description="The warm pools that the catalogue wants")
+    def want_pools(self, input: PoolsInput | None = None) -> None:
+        """Keep these pools from now on. Does nothing without an argument, as `release`."""
+        if input is not None:
+            self._keeper.want(input)
+
+    @workflow.signal(description="A standby is ready, or could not be made")
+    def standby(self, report: StandbyReport | None = None) -> None:
+        """Hand it out from now on, or count the failure. Does nothing without an argument, as `release`."""
+        if report is not None:
+            self._keeper.report(report.name, report.life, report.problem)
+
+    @workflow.query(description="How the warm pools stand")
+    def pools(self) -> PoolCounts:
+        """Return how many standbys each pool has, and why it has stopped."""
+        return self._ledger.pools.counts(self._audited_at or workflow.info().start_time)
 
     @workflow.query(description="What would be answered to those who ask; nothing before it knows")
     def preview(self, input: ReserveInput) -> ReserveResult:

@@ -1,4 +1,4 @@
-"""Gives the place of a life on its host back, or its CPU and memory while it sleeps."""
+"""Tells the capacity workflow of a place: it is free, its life sleeps, or its standby is ready."""
 
 from contextlib import suppress
 
@@ -10,9 +10,13 @@ with workflow.unsafe.imports_passed_through():
         CAPACITY_ID,
         SIGNAL_RELEASE,
         SIGNAL_SLEEP,
+        SIGNAL_STANDBY,
         CapacitySleepInput,
         ReleaseInput,
+        StandbyReport,
     )
+    from contracts.size_limits import truncate
+    from contracts.types.models import Frozen
     from contracts.types.naming import OwnerMark
 
 
@@ -26,6 +30,11 @@ async def release_while_asleep(mark: OwnerMark) -> None:
     await _signal(SIGNAL_SLEEP, CapacitySleepInput(name=mark.name, life=mark.life))
 
 
-async def _signal(signal: str, input: ReleaseInput | CapacitySleepInput) -> None:
+async def report_standby(mark: OwnerMark, *, problem: str = "") -> None:
+    """Say that a standby is ready, or why it could not be made; the capacity audit finds it as well."""
+    await _signal(SIGNAL_STANDBY, StandbyReport(name=mark.name, life=mark.life, problem=truncate(problem)))
+
+
+async def _signal(signal: str, input: Frozen) -> None:
     with suppress(FailureError):
         await workflow.get_external_workflow_handle(CAPACITY_ID).signal(signal, input)

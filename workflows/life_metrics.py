@@ -15,7 +15,12 @@ def count_request(status: EnvironmentStatus) -> None:
 
 
 def measure_phase(status: EnvironmentStatus) -> None:
-    """Measure the time from the request to the phase that was just reached, and count the end of the life."""
+    """Measure the time from the request to the phase that was just reached, and count the end of the life.
+
+    No user has asked for a standby, so it does not count.
+    """
+    if status.environment.is_standby:
+        return
     since_request = workflow.now() - status.requested_at
     if status.phase is Phase.USABLE:
         metrics.observe(REQUEST_TO_USABLE, since_request, _labels(status))

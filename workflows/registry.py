@@ -7,6 +7,7 @@ from workflows.host_request import HostRequestWorkflow
 from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
 from workflows.rollout import RolloutWorkflow
+from workflows.standby import StandbyWorkflow
 
 WORKFLOWS = [
     CapacityWorkflow,
@@ -15,6 +16,7 @@ WORKFLOWS = [
     LeaverSweepWorkflow,
     ReconcileWorkflow,
     RolloutWorkflow,
+    StandbyWorkflow,
 ]
 #: Those of a worker beside a host.
 HOST_WORKFLOWS = [HostRequestWorkflow]

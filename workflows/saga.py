@@ -56,6 +56,11 @@ class Saga:
         self._stopped = False
         self._resumed = False
 
+    @property
+    def executor(self) -> StepExecutor:
+        """What executes the activities of this life."""
+        return self._executor
+
     async def forward(self) -> Problem | None:
         """Run the steps in order; return the problem that stopped them.
 
@@ -138,8 +143,14 @@ class Saga:
         return None
 
     async def _ensure(self, step: Step) -> Problem | None:
-        self._started_steps.append(step)
+        if step not in self._started_steps:
+            self._started_steps.append(step)
         self._state.set_step_state(step.name, StepState.RUNNING)
+        if step.name is StepName.NAMESPACE and self._environment.standby:
+            # With the namespace of its standby it takes over the vCluster, which must be undone as well.
+            vcluster = next(one for one in self._steps if one.name is StepName.VCLUSTER)
+            self._started_steps.append(vcluster)
+            self._state.set_step_state(vcluster.name, StepState.RUNNING)
         started_at = workflow.now()
         try:
             receipt = await self._executor.execute_ensure(step)
@@ -291,7 +302,11 @@ class Saga:
     async def _wait_for_late_responses(self) -> None:
         # Some call had no response. As long as that call may be in progress, its result may still appear.
         assert self._late_until  # noqa: S101  (without a certificate there is a time)
-        if not self._is_past_late_responses():
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until no call of this life can have an effect any more."""
+        if self._late_until and not self._is_past_late_responses():
             await workflow.sleep(
                 self._late_until - workflow.now(),
                 summary="look again when no late answer can come",

@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.environment import Environment, Receipt, StepName, System
     from contracts.environment_workflow import EnvironmentStart
+    from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult
     from contracts.types.models import Frozen
 
 from workflows.activity_failures import require_genuine
@@ -218,6 +219,31 @@ class StepExecutor:
             summary=f"inspect: {step.summary}",
         )
 
+    async def execute_offer(self) -> None:
+        """Offer the standby to environments."""
+        await self._execute_for_standby(STANDBY_OFFER, type(None), summary="offer it", is_undo=False)
+
+    async def execute_withdraw(self) -> WithdrawResult:
+        """End the offer of the standby; return which environment has it."""
+        return await self._execute_for_standby(
+            STANDBY_WITHDRAW, WithdrawResult, summary="withdraw it", is_undo=True
+        )
+
+    async def _execute_for_standby(
+        self, activity: str, result_type: type[_Result], *, summary: str, is_undo: bool
+    ) -> _Result:
+        return await self._execute(
+            next(step for step in self._steps if step.name is StepName.NAMESPACE),
+            activity,
+            StandbyInput(environment=self._without_values),
+            result_type,
+            is_undo=is_undo,
+            attempt=FEW_CALLS_ATTEMPT_TIMEOUT,
+            limit=self._timeouts.undo_timeout,
+            steps_before=0,
+            summary=summary,
+        )
+
     async def _execute(
         self,
         step: Step,
@@ -273,7 +299,10 @@ class StepExecutor:
         So when hundreds of environments are requested at once, few are in progress and each is soon over.
         Otherwise all of them would go through every step together: the last would be ready no sooner, and
         there would be more of them than fit into a worker's memory.
+        A standby comes after everything that a person waits for.
         """
+        if self._environment.is_standby:
+            return Priority(priority_key=LOWEST_PRIORITY)
         return Priority(priority_key=LOWEST_PRIORITY - steps_before * LOWEST_PRIORITY // len(self._steps))
 
     def _retries(self) -> RetryPolicy:

@@ -101,5 +101,9 @@ STEPS: tuple[Step, ...] = (
 
 
 def steps_of(environment: Environment) -> tuple[Step, ...]:
-    """Return the steps that this environment has, in order."""
-    return tuple(step for step in STEPS if step.wanted(environment))
+    """Return the steps that this environment has, in order; a standby has those on its host."""
+    return tuple(
+        step
+        for step in STEPS
+        if step.wanted(environment) and (step.system is System.HOST_CLUSTER or not environment.is_standby)
+    )

@@ -4,7 +4,7 @@ from temporalio import activity
 
 from activities.errors import NotAccepted
 from activities.parts.cluster_bootstrap import apply_bootstrap
-from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
+from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import NotForThisCluster, public_key, unseal
 from contracts.activities import (
     IMPORT_BOOTSTRAP,
@@ -26,15 +26,14 @@ class BootstrapOnHost(BootstrapActivities):
     @activity.defn(name=IMPORT_KEY)
     async def key(self, input: EnsureInput) -> BootstrapKey:
         """Return the public key of the vCluster."""
-        environment = input.environment
-        kubeconfig = await own_kubeconfig(host_of(self._hosts, environment), environment)
+        host, environment = await at_host(self._hosts, input.environment)
+        kubeconfig = await own_kubeconfig(host, environment)
         return BootstrapKey(public_key=public_key(kubeconfig, environment.mark.life))
 
     @activity.defn(name=IMPORT_BOOTSTRAP)
     async def bootstrap(self, input: BootstrapInput) -> None:
         """Apply the bootstrap manifest in the vCluster."""
-        environment = input.environment
-        host = host_of(self._hosts, environment)
+        host, environment = await at_host(self._hosts, input.environment)
         kubeconfig = await own_kubeconfig(host, environment)
         try:
             text = unseal(input.sealed, kubeconfig, environment.mark.life)

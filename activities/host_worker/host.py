@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.errors import NotConfigured
 from activities.host_worker.survey import survey_host
 from activities.parts.host_lookup import Hosts
-from clients.host.health import read_health
+from clients.host.health import find_namespace, read_health
 from clients.host.protocol import Host
 from contracts.activities import HostActivities
 from contracts.capacity.models import HostCapacity
@@ -28,15 +28,15 @@ class OnHost(HostActivities):
     @activity.defn(name="host.answer")
     async def answer(self, input: HostRequest) -> HostAnswer:
         """Answer a request of the API about the vCluster of one life."""
-        host, name, labels = self._host(input.host), input.derived_name, input.mark.labels
+        host, labels = self._host(input.host), input.mark.labels
         if input.kind is HostRequestKind.HEALTH:
-            health = await read_health(host, name, labels, where=input.host)
+            health = await read_health(host, input.host_names, labels, where=input.host)
             return HostAnswer(problem=health.problem, since=health.since)
         # Check the namespace first, because that name may now belong to another life or another owner.
-        namespace = await host.get_namespace(name)
+        namespace = await find_namespace(host, input.host_names, labels)
         if namespace is None or not input.mark.matches_labels(namespace.labels):
             return HostAnswer(is_there=False)
-        kubeconfig = await host.kubeconfig(name, name)
+        kubeconfig = await host.kubeconfig(namespace.name, namespace.name)
         if kubeconfig is None:
             return HostAnswer(is_there=False)
         if input.kind is HostRequestKind.CLUSTER:

@@ -25,7 +25,7 @@ class ForcedDeletion:
 
         `uninstalled`: the objects of the environment's release must go as well.
         """
-        name = self._environment.derived_name
+        name = self._environment.host_name
         if not is_own_namespace(await self._host.get_namespace(name), self._environment.mark):
             return ()
         ending = await self._host.force_delete(name, name if uninstalled else "")

@@ -26,6 +26,19 @@ def host_of(hosts: Hosts, environment: Environment) -> Host:
     return host
 
 
+async def at_host(hosts: Hosts, environment: Environment) -> tuple[Host, Environment]:
+    """Return the environment's host, and the environment as it is there: with a standby only if it has it.
+
+    The mark of the standby's namespace alone says so. It is never read by an environment that was not given
+    a standby.
+    """
+    host = host_of(hosts, environment)
+    if environment.standby is None:
+        return host, environment
+    has_it = is_own_namespace(await host.get_namespace(environment.host_name), environment.mark)
+    return host, environment if has_it else environment.without_standby
+
+
 def chart_of(environment: Environment) -> Chart:
     """Return the chart to install, as the template names it."""
     chart = environment.template.chart
@@ -50,7 +63,7 @@ async def require_own_namespace(host: Host, environment: Environment) -> Namespa
 
     Raises NotYet if there is none or it is terminating, and Conflict if it is not ours.
     """
-    name = environment.derived_name
+    name = environment.host_name
     namespace = await host.get_namespace(name)
     if namespace is None:
         raise NotYet(
@@ -74,15 +87,27 @@ async def ensure_role_binding(host: Host, environment: Environment) -> None:
 
     Steps call this again because the binding may have been deleted since it was created.
     """
-    namespace = await host.get_namespace(environment.derived_name)
+    namespace = await host.get_namespace(environment.host_name)
     if is_own_namespace(namespace, environment.mark) and namespace and not namespace.terminating:
-        await host.ensure_role_binding(environment.derived_name, environment.mark.labels)
+        await host.ensure_role_binding(environment.host_name, environment.mark.labels)
 
 
-def require_own_release(release: Release, ours: OwnerMark) -> None:
-    """Return if the release has our mark; else raise Conflict."""
-    thing = f"Helm release {release.name} in namespace {release.namespace}"
-    require_ours(System.HOST_CLUSTER, thing, mark_text(release.labels), ours)
+def has_own_mark(release: Release, environment: Environment) -> bool:
+    """Return whether a release in our namespace is ours: by our mark, or by that of our standby.
+
+    The labels of a release are from its install, so one that was taken over has those of the standby.
+    """
+    standby = environment.standby
+    return environment.mark.matches_labels(release.labels) or (
+        standby is not None and standby.matches_labels(release.labels)
+    )
+
+
+def require_own_release(release: Release, environment: Environment) -> None:
+    """Return if the release in our namespace is ours; else raise Conflict."""
+    if not has_own_mark(release, environment):
+        thing = f"Helm release {release.name} in namespace {release.namespace}"
+        require_ours(System.HOST_CLUSTER, thing, mark_text(release.labels), environment.mark)
 
 
 async def require_installed(host: Host, environment: Environment) -> None:
@@ -90,12 +115,12 @@ async def require_installed(host: Host, environment: Environment) -> None:
 
     Raises NotYet if one of them is missing, and Conflict if one is not ours.
     """
-    name = environment.derived_name
+    name = environment.host_name
     await require_own_namespace(host, environment)
     release = await host.get_release(name, name)
     if release is None:
         raise release_missing(host, name)
-    require_own_release(release, environment.mark)
+    require_own_release(release, environment)
 
 
 def release_missing(host: Host, name: str) -> NotYet:
@@ -113,7 +138,7 @@ async def own_kubeconfig(host: Host, environment: Environment) -> Kubeconfig:
     The chart writes it a little after the pod is ready. Raises Conflict if the namespace or the release is
     not ours.
     """
-    name = environment.derived_name
+    name = environment.host_name
     await require_installed(host, environment)
     found: list[Kubeconfig] = []
 

@@ -45,7 +45,7 @@ _HTTPS = 443
 def network_policies(environment: Environment, networks: HostNetworks) -> list[Manifest]:
     """Return all policies; `networks` says where the host has what a vCluster needs."""
     everybody: Manifest = {}
-    control_plane: Manifest = {"matchLabels": {"app": "vcluster", "release": environment.derived_name}}
+    control_plane: Manifest = {"matchLabels": {"app": "vcluster", "release": environment.host_name}}
 
     def policy(name: str, pods: Manifest, **rules: list[Manifest]) -> Manifest:
         types = [direction.capitalize() for direction in rules]

@@ -11,7 +11,7 @@ def policy_object(environment: Environment, version: str, kind: str, name: str, 
     """Return a manifest of an object in the environment's namespace, with the owner mark."""
     metadata = {
         "name": name,
-        "namespace": environment.derived_name,
+        "namespace": environment.host_name,
         "labels": dict(environment.mark.labels),
     }
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}

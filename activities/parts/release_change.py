@@ -48,7 +48,7 @@ async def change_release(host: Host, environment: Environment) -> None:
         Conflict: The release is not ours.
         NeverReady: It is gone, the new pods cannot start, or more runs than the template allows.
     """
-    name = environment.derived_name
+    name = environment.host_name
     values = compose_values(environment, await host.overlay(name, name))
     labels = release_labels(environment, values)
 
@@ -65,7 +65,7 @@ async def change_release(host: Host, environment: Environment) -> None:
             f"Helm release {name} is gone from host {host.name}, so it cannot be changed",
             "Delete the environment, and request it again",
         )
-    require_own_release(release, environment.mark)
+    require_own_release(release, environment)
     is_current = release.labels.get(LABEL_REVISION) == labels[LABEL_REVISION]
     if release.status is not ReleaseStatus.DEPLOYED or not is_current:
         if release.status is ReleaseStatus.PENDING:

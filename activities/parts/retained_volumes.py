@@ -54,12 +54,12 @@ async def volumes_of(
     Returns none while the namespace belongs to another owner. `life_started_at` is the start of the life by
     Temporal's clock: it decides which volumes are older when the namespace is gone.
     """
-    namespace = await host.get_namespace(environment.derived_name)
+    namespace = await host.get_namespace(environment.host_name)
     if namespace is not None and not is_own_namespace(namespace, environment.mark):
         return EnvironmentVolumes()
     since = _since(namespace, life_started_at)
     to_delete, kept, earlier = [], [], []
-    for each in await host.persistent_volumes(environment.derived_name):
+    for each in await host.persistent_volumes(environment.host_name):
         if since is not None and each.made_at is not None and each.made_at < since:
             earlier.append(each)
         elif _must_be_deleted(each, environment, namespace):

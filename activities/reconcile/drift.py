@@ -137,7 +137,7 @@ async def deviations_of(
     life_mark = None
     has_vcluster = False
     if host := systems.hosts.get(host_name):
-        namespace = await host.get_namespace(name)
+        namespace = await systems.namespace_of(host, mark)
         if namespace is None:
             note(StepName.NAMESPACE, f"namespace {name} is missing on host {host_name}")
         elif not is_own_namespace(namespace, mark):
@@ -148,11 +148,11 @@ async def deviations_of(
             life_mark = systems.life_mark_of(namespace, mark, host_name)
             if guards and (altered := await guards.difference(host, namespace, life_mark)):
                 found.append(Deviation(step=StepName.NAMESPACE, what=altered.what, guards=altered.can_repair))
-            release = await host.get_release(name, name)
+            release = await host.get_release(namespace.name, namespace.name)
             has_vcluster = release is not None and release.status is ReleaseStatus.DEPLOYED
             if not has_vcluster:
                 what = "is missing" if release is None else f"is {release.status.value}"
-                note(StepName.VCLUSTER, f"Helm release {name} on host {host_name} {what}")
+                note(StepName.VCLUSTER, f"Helm release {namespace.name} on host {host_name} {what}")
     project, group = await systems.rafay.find_project(name), await systems.rafay.find_group(name)
     is_own_project = project is not None and mark.matches_text(project.description)
     is_own_group = group is not None and mark.matches_text(group.description)

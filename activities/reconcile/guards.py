@@ -43,6 +43,8 @@ class GuardReader:
             ClientError: The host does not answer.
         """
         name = namespace.name
+        if name != environment.host_name:
+            environment = environment.without_standby
         found = await host.list_guards(name)
         networks = _settled(await self._networks_of(host), namespace)
         host_manifests = await host.host_manifests(name, name)

@@ -24,6 +24,8 @@ from contracts.types.naming import (
     ANNOTATION_LIFE_SIGNATURE,
     ANNOTATION_OWNER,
     LABEL_INSTALLATION,
+    LABEL_LIFE,
+    STANDBY_NAME_START,
     OwnerMark,
     Prefix,
 )
@@ -74,6 +76,8 @@ class MarkedSystems:
         found = LifeMark.parse(text, mark)
         if found is None or (found.environment.host, found.environment.prefix) != (host, self.prefix):
             return None
+        if namespace.name not in found.environment.host_names:
+            return None
         return found
 
     def why_unseen(self, host: str, seen_on: str = "") -> str:
@@ -89,6 +93,22 @@ class MarkedSystems:
         if host in self.elsewhere or (not host and self.elsewhere):
             return f"only its own worker reaches host {host or ', '.join(sorted(self.elsewhere))}"
         return f"its host {host} is not in the settings" if host and host not in self.hosts else ""
+
+    async def namespace_of(self, host: Host, mark: OwnerMark) -> Namespace | None:
+        """Return the namespace of the life on the host.
+
+        That is the one of its derived name, or of the standby that its life mark says it was given.
+        """
+        namespace = await host.get_namespace(self.derived_name(mark))
+        if is_own_namespace(namespace, mark):
+            return namespace
+        for one in await host.list_namespaces(LABEL_LIFE, mark.life):
+            if is_own_namespace(one, mark) and self.life_mark_of(one, mark, host.name):
+                return one
+        return namespace
+
+    def _is_taken_over(self, name: str) -> bool:
+        return name.startswith(f"{self.prefix}-{STANDBY_NAME_START}")
 
     async def list_all(self) -> Inventory:
         """Return every life whose marks are on something with its derived name."""
@@ -121,7 +141,7 @@ class MarkedSystems:
             for name, text in entries
             if (mark := OwnerMark.parse(text))
             and mark.installation == self.installation
-            and name == self.derived_name(mark)
+            and (name == self.derived_name(mark) or self._is_taken_over(name))
         }
         return Inventory(
             tuple(marks[text] for text in sorted(marks)),
@@ -171,9 +191,9 @@ class MarkedSystems:
             ours = [one for one in groups if mark.matches_text(one.external_id)]
             things.extend(f"group {name} in the {System.IDENTITY_PROVIDER}" for _ in ours)
         for host in self.hosts.values():
-            namespace = await host.get_namespace(name)
+            namespace = await self.namespace_of(host, mark)
             if namespace is not None and is_own_namespace(namespace, mark):
-                things.append(f"namespace {name} on host {host.name}")
+                things.append(f"namespace {namespace.name} on host {host.name}")
                 found = await self._in_namespace(found, host, namespace, mark, things)
         return replace(found, things=tuple(things))
 
@@ -191,7 +211,11 @@ class MarkedSystems:
         self, found: Findings, host: Host, namespace: Namespace, mark: OwnerMark, things: list[str]
     ) -> Findings:
         release = await host.get_release(namespace.name, namespace.name)
-        is_ours = release is not None and mark.matches_labels(release.labels)
+        life_mark = self.life_mark_of(namespace, mark, host.name)
+        standby = life_mark.environment.standby if life_mark else None
+        is_ours = release is not None and any(
+            one.matches_labels(release.labels) for one in (mark, standby) if one
+        )
         if is_ours:
             things.append(f"release {namespace.name} on host {host.name}")
         return replace(
@@ -202,7 +226,7 @@ class MarkedSystems:
             has_release=is_ours and release is not None and release.status is ReleaseStatus.DEPLOYED,
             is_asleep=is_ours and await _is_asleep(host, namespace.name),
             made_at=namespace.made_at,
-            life_mark=self.life_mark_of(namespace, mark, host.name),
+            life_mark=life_mark,
         )
 
 

@@ -14,6 +14,7 @@ from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
 from contracts.reconcile.rules import LatestRun, RunKind
+from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import search_attributes
 from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id
 
@@ -31,7 +32,8 @@ MAX_LOST = 100
 MAX_PREVIOUS = 3
 
 _LOST = (
-    f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
+    f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') "
+    "AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut')"
 )
 
 

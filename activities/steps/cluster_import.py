@@ -15,7 +15,7 @@ from activities.ownership import NOTHING_THERE, mark_text, note_foreign, require
 from activities.parts.bootstrap_manifest import BootstrapManifest
 from activities.parts.cluster_bootstrap import apply_bootstrap, call_until_done
 from activities.parts.control_plane_resource import own_project
-from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
+from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import seal
 from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay
@@ -57,9 +57,9 @@ class ImportStep(StepActivities, RegisterActivities):
         cluster = await self._record(project, environment)
         if not cluster.ready:
             if not input.is_bootstrapped:
-                host = host_of(self._hosts, environment)
+                host, placed = await at_host(self._hosts, environment)
                 text = await self._manifest(cluster)
-                await apply_bootstrap(host, environment, await own_kubeconfig(host, environment), text)
+                await apply_bootstrap(host, placed, await own_kubeconfig(host, placed), text)
             await self._wait_until_ready(cluster)
         return Receipt(name=cluster.name, reference=cluster.id)
 

@@ -7,7 +7,7 @@ is deleted with the vCluster.
 
 from activities import activity_context
 from activities.errors import NotYet
-from activities.parts.host_lookup import Hosts, host_of, own_kubeconfig
+from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
 from contracts.activities import (
@@ -29,8 +29,7 @@ class KubeconfigStep(StepActivities):
 
     async def ensure(self, input: EnsureInput) -> Receipt:
         """Wait for the Secret, and until the virtual API server reports ready with its kubeconfig."""
-        environment = input.environment
-        host = host_of(self._hosts, environment)
+        host, environment = await at_host(self._hosts, input.environment)
         kubeconfig = await own_kubeconfig(host, environment)
         await require_answer(host, kubeconfig)
         return Receipt(

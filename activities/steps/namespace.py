@@ -1,5 +1,7 @@
 """Step 5: the namespace on the host cluster and its policies. Labels and an annotation are the mark.
 
+An environment that was given a standby takes over that standby's namespace, if it still can.
+
 The step creates the namespace with a call that never adopts an existing one, and applies nothing before it
 has read the namespace as ours. An apply to a namespace of another owner would succeed, and our undo would
 then delete that namespace.
@@ -14,14 +16,15 @@ from activities.ownership import NOTHING_THERE, note_foreign
 from activities.parts.forced_deletion import ForcedDeletion
 from activities.parts.host_lookup import (
     Hosts,
+    at_host,
     chart_of,
     ensure_role_binding,
-    host_of,
     is_own_namespace,
     namespace_mark,
     require_own_namespace,
 )
 from activities.parts.namespace_policies import marked, namespace_policies, pod_security
+from activities.parts.take_over import take_over, withdraw
 from clients.errors import AlreadyExists, NotFound
 from clients.host.protocol import Host
 from contracts.activities import (
@@ -58,32 +61,36 @@ class NamespaceStep(StepActivities):
         self._signer = signer
 
     async def ensure(self, input: EnsureInput) -> Receipt:
-        """Create the namespace and its policies; raise Conflict if it exists and is not ours."""
-        environment = input.environment
-        host = host_of(self._hosts, environment)
-        mark, name = environment.mark, environment.derived_name
+        """Create the namespace and its policies; raise Conflict if it exists and is not ours.
+
+        The namespace of the environment's standby, if it has one, is taken over instead.
+        """
+        host, environment = await at_host(self._hosts, input.environment)
         # Check this before anything is created: the template may contain values that cannot be composed, or
         # that its chart rejects.
         values = compose_values(environment)
         await host.check_release(chart_of(environment), values)
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
             await host.require_volume_permission()
-        host_manifests = [marked(each, environment.mark) for each in await host.host_manifests(name, name)]
         networks = await host.networks()
-        objects = [*host_manifests, *namespace_policies(environment, values, networks, host_manifests)]
+        mark = environment.mark
+        labels = {**mark.labels, **pod_security(environment)}
         annotations = {
             ANNOTATION_OWNER: mark.text,
             ANNOTATION_HOST_NETWORKS: ",".join(networks.nodes),
             **_life_annotations(input, self._signer),
         }
+        if input.environment.standby and not input.in_place:
+            environment = await take_over(host, input.environment, labels, annotations)
+        name = environment.host_name
+        host_manifests = [marked(each, environment.mark) for each in await host.host_manifests(name, name)]
+        objects = [*host_manifests, *namespace_policies(environment, values, networks, host_manifests)]
         try:
             # An empty namespace in place of one that is in use would hide that its data is lost.
             namespace = (
                 await require_own_namespace(host, environment)
                 if input.in_place
-                else await host.create_namespace(
-                    name, {**mark.labels, **pod_security(environment)}, annotations
-                )
+                else await host.create_namespace(name, labels, annotations)
             )
         except AlreadyExists:
             namespace = await require_own_namespace(host, environment)
@@ -92,18 +99,20 @@ class NamespaceStep(StepActivities):
 
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete our namespace; raise NotYet with the blockers if it does not terminate."""
-        host = host_of(self._hosts, input.environment)
-        name, mark = input.environment.derived_name, input.environment.mark
+        host, environment = await at_host(self._hosts, input.environment)
+        name, mark = environment.host_name, environment.mark
         namespace = await host.get_namespace(name)
         if namespace is None:
             return RemoveResult(note=NOTHING_THERE)
         if not is_own_namespace(namespace, mark):
             found = namespace_mark(namespace, mark)
             return RemoveResult(note=note_foreign(f"namespace {name}", found, mark))
-        forced = ForcedDeletion(host, input.environment)
+        if environment.is_standby and await withdraw(host, environment):
+            return RemoveResult(note=f"left alone: namespace {name} was taken over")
+        forced = ForcedDeletion(host, environment)
         # Bind our role before the deletion starts: it is deleted with the namespace, and without it the
         # blockers could not be removed.
-        await ensure_role_binding(host, input.environment)
+        await ensure_role_binding(host, environment)
         await activity_context.wait_until(lambda: _still_running(forced), timeout=TERMINATION_TIMEOUT)
         with contextlib.suppress(NotFound):
             await host.delete_namespace(name, namespace.uid)
@@ -117,8 +126,9 @@ class NamespaceStep(StepActivities):
 
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return the namespace, if it exists and is ours."""
-        name, mark = input.environment.derived_name, input.environment.mark
-        namespace = await host_of(self._hosts, input.environment).get_namespace(name)
+        host, environment = await at_host(self._hosts, input.environment)
+        name, mark = environment.host_name, environment.mark
+        namespace = await host.get_namespace(name)
         return InspectResult(left=(f"namespace {name}",) if is_own_namespace(namespace, mark) else ())
 
 

@@ -15,15 +15,17 @@ from activities.ownership import NOTHING_THERE, mark_text, note_foreign
 from activities.parts.forced_deletion import ForcedDeletion
 from activities.parts.host_lookup import (
     Hosts,
+    at_host,
     chart_of,
     ensure_role_binding,
-    host_of,
+    has_own_mark,
     is_own_namespace,
     require_own_namespace,
     require_own_release,
 )
 from activities.parts.release_change import change_release, release_labels
 from activities.parts.retained_volumes import delete_retained, volumes_of
+from activities.parts.take_over import withdraw
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
 from clients.host.protocol import Host
@@ -58,8 +60,8 @@ class VClusterStep(StepActivities):
 
         Raises Conflict if a release of that name exists and is not ours.
         """
-        environment = input.environment
-        host, name = host_of(self._hosts, environment), environment.derived_name
+        host, environment = await at_host(self._hosts, input.environment)
+        name = environment.host_name
         await require_own_namespace(host, environment)
         if input.in_place:
             await change_release(host, environment)
@@ -77,12 +79,13 @@ class VClusterStep(StepActivities):
 
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete our release, its volumes and everything that it ran."""
-        environment = input.environment
-        host = host_of(self._hosts, environment)
-        name, mark = environment.derived_name, environment.mark
+        host, environment = await at_host(self._hosts, input.environment)
+        name, mark = environment.host_name, environment.mark
+        if environment.is_standby and await withdraw(host, environment):
+            return RemoveResult(note=f"left alone: Helm release {name} was taken over")
         await ensure_role_binding(host, environment)
         release = await _release_found(host, environment)
-        if release is not None and not mark.matches_labels(release.labels):
+        if release is not None and not has_own_mark(release, environment):
             return RemoveResult(note=note_foreign(f"Helm release {name}", mark_text(release.labels), mark))
         if release is None and not await _left_without_release(host, environment, input.life_started_at):
             return RemoveResult(note=NOTHING_THERE)
@@ -95,17 +98,22 @@ class VClusterStep(StepActivities):
 
     async def inspect(self, input: InspectInput) -> InspectResult:
         """Return what is left of our release, and which volumes are kept as the template says."""
-        environment = input.environment
-        host = host_of(self._hosts, environment)
-        name, mark = environment.derived_name, environment.mark
+        host, environment = await at_host(self._hosts, input.environment)
+        name = environment.host_name
+        if environment.is_standby and not await _is_ours(host, environment):
+            # The release of one that was taken over keeps its labels, and belongs to the namespace's owner.
+            return InspectResult()
         release = await _release_found(host, environment)
         if release is None:
             left = await _left_without_release(host, environment, input.life_started_at)
-        elif mark.matches_labels(release.labels):
+        elif has_own_mark(release, environment):
             left = await host.leftovers(name, name, every_claim=await _is_ours(host, environment))
         else:
             return InspectResult()
         kept = (await volumes_of(host, environment, input.life_started_at)).names_to_keep
+        if environment != input.environment:
+            # The namespace of its standby is gone, or of another: volumes that it had may still be there.
+            kept += (await volumes_of(host, input.environment, input.life_started_at)).names_to_keep
         return InspectResult(left=tuple(left), kept=kept)
 
 
@@ -116,7 +124,7 @@ async def _release_found(host: Host, environment: Environment) -> Release | None
     deleted with our namespace, and another owner may have created a namespace of that name since then. All
     that was ours was deleted with our namespace, so what we cannot see in the other one is not ours.
     """
-    name = environment.derived_name
+    name = environment.host_name
     try:
         return await host.get_release(name, name)
     except (client.Denied, client.NotYet):
@@ -131,7 +139,7 @@ async def _is_ours(host: Host, environment: Environment) -> bool:
 
     If it is, every claim in it is deleted, whatever name its chart gives it.
     """
-    return is_own_namespace(await host.get_namespace(environment.derived_name), environment.mark)
+    return is_own_namespace(await host.get_namespace(environment.host_name), environment.mark)
 
 
 async def _left_without_release(
@@ -141,7 +149,7 @@ async def _left_without_release(
 
     Without the release's labels, it is ours if its namespace is.
     """
-    name = environment.derived_name
+    name = environment.host_name
     left = []
     if await _is_ours(host, environment):
         left = await host.leftovers(name, name, every_claim=True)
@@ -153,7 +161,7 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
 
     Raises Conflict if it is not ours.
     """
-    name = environment.derived_name
+    name = environment.host_name
 
     async def pending() -> str:
         release = await host.get_release(name, name)
@@ -164,7 +172,7 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
     release = await host.get_release(name, name)
     if release is None:
         return None
-    require_own_release(release, environment.mark)
+    require_own_release(release, environment)
     if release.status is ReleaseStatus.DEPLOYED:
         return release
     await activity_context.wait_until(pending, timeout=PENDING_RELEASE_TIMEOUT)
@@ -177,7 +185,7 @@ async def _usable_release(host: Host, environment: Environment) -> Release | Non
 
 
 async def _install(host: Host, environment: Environment) -> None:
-    name = environment.derived_name
+    name = environment.host_name
     values = compose_values(environment, await host.overlay(name, name))
     try:
         await activity_context.run_cancellable(
@@ -193,7 +201,7 @@ async def _install(host: Host, environment: Environment) -> None:
         # Another call installed it first: perhaps an earlier attempt of ours whose response was lost.
         release = await host.get_release(name, name)
         if release is not None:
-            require_own_release(release, environment.mark)
+            require_own_release(release, environment)
         raise NotYet(
             System.HOST_CLUSTER,
             f"Helm release {name} appeared on host {host.name} while it was being installed",
@@ -220,7 +228,7 @@ async def _uninstall(
 
     Raises NotYet with the names of what remains.
     """
-    name, forced = environment.derived_name, ForcedDeletion(host, environment)
+    name, forced = environment.host_name, ForcedDeletion(host, environment)
     # Stop the release first: a node gives a pod the grace period of its first deletion, and does not accept a
     # shorter one later. So the worker deletes the tenant's pods itself, when no controller creates or deletes
     # pods any more, and not together with the release.

@@ -20,6 +20,7 @@ from contracts.capacity.models import (
     ReservationRequest,
     ResizedInput,
     ResizeInput,
+    StandbyName,
 )
 from contracts.errors import Refusal, RefusalReason
 from contracts.types.quantities import format_cpu, format_memory
@@ -28,7 +29,11 @@ from contracts.types.quantities import format_cpu, format_memory
 def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
     """Decide, and record the decision in the ledger; the same life always gets the same place."""
     decision = decide(ledger, request, now)
+    _make_way(ledger, decision)
     if decision.host:
+        if decision.standby and decision.standby.name in ledger.pools.standbys:
+            ledger.remove(decision.standby.name)
+            ledger.pools.give(request.name, request.life, decision.standby, now)
         shared = _current_reservation(ledger, request, now)
         claims = tuple(claim for claim in shared.claims if claim[0] != request.life) if shared else ()
         ledger.put(
@@ -46,19 +51,63 @@ def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) ->
     return decision
 
 
+def _make_way(ledger: CapacityLedger, decision: PlacementDecision) -> None:
+    """Take the places of the standbys that give way."""
+    for displaced in decision.displaced:
+        ledger.remove(displaced.name)
+        ledger.pools.standbys.pop(displaced.name, None)
+
+
 def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
     """Return whether there is a place, and where. Changes nothing.
 
     All lives of one owner under one name share one reservation. For a new name, the quotas of person and team
-    are checked. Then, of the hosts on which it fits, the host with the most left is chosen.
+    are checked. Then it gets a standby of its pool, if one is ready. Otherwise, of the hosts on which it
+    fits, the host with the most left is chosen. If it fits on none, standbys give way.
     """
     if shared := _current_reservation(ledger, request, now):
         if refusal := _sharing_refusal(shared, request):
             return PlacementDecision(refusal=refusal)
-        return _decide_again(ledger, request, shared, now)
+        decision = _decide_again(ledger, request, shared, now)
+        standby = ledger.pools.given_to(request.name, request.life)
+        return decision.model_copy(update={"standby": standby}) if decision.host and standby else decision
     replaced = ledger.get(request.name)
-    if decision := _quota_refusal(ledger, request, replaced, now):
-        return decision
+    if refused := _quota_refusal(ledger, request, replaced, now):
+        return refused
+    if standby_decision := _decide_standby(ledger, request):
+        return standby_decision
+    return _decide_host(ledger, request, replaced, now)
+
+
+def decide_standby_place(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> str:
+    """Return the host with room for a new standby; "" if there is none. No other standby gives way to it."""
+    names = tuple(name for name in request.hosts if (host := ledger.hosts.get(name)) and not host.remark)
+    return _decide_host(ledger, request.model_copy(update={"hosts": names}), None, now, displaces=False).host
+
+
+def _decide_standby(ledger: CapacityLedger, request: ReservationRequest) -> PlacementDecision | None:
+    """Return the oldest ready standby of the request's pool, on a host that answers; None without one."""
+    if not request.pool:
+        return None
+    for name, standby in ledger.pools.standbys.items():
+        place = ledger.get(name)
+        if place is None or standby.pool != request.pool or not standby.is_ready:
+            continue
+        host = ledger.hosts.get(place.host)
+        if place.host in request.hosts and host and host.known and not host.remark:
+            return PlacementDecision(host=place.host, standby=StandbyName(name=name, life=standby.life))
+    return None
+
+
+def _decide_host(
+    ledger: CapacityLedger,
+    request: ReservationRequest,
+    replaced: Reservation | None,
+    now: datetime,
+    *,
+    displaces: bool = True,
+) -> PlacementDecision:
+    """Return the host with the most left, or the refusal; standbys give way if it fits on none."""
     fitting = [
         (_rate_host(capacity, request.size, held), -held.environments, name)
         for name in request.hosts
@@ -67,10 +116,39 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
         if not lacking(capacity.total.without(held), request.size)
     ]
     if not fitting:
+        if displaces and (displacing := _displace_standbys(ledger, request, replaced)):
+            return displacing
         return _capacity_refusal(ledger, request, replaced, now)
     # Of equal hosts, `max` takes the first in the order of the settings.
     most = max(fitting, key=lambda candidate: candidate[:2])
     return PlacementDecision(host=most[2])
+
+
+def _displace_standbys(
+    ledger: CapacityLedger, request: ReservationRequest, replaced: Reservation | None
+) -> PlacementDecision | None:
+    """Return the host on which the request fits if the fewest standbys give way; None if it fits on none."""
+    places = [
+        (place, StandbyName(name=name, life=standby.life))
+        # Those that are not ready go first: less work is lost.
+        for name, standby in sorted(ledger.pools.standbys.items(), key=lambda item: item[1].is_ready)
+        if (place := ledger.get(name))
+    ]
+    found: list[PlacementDecision] = []
+    for host in request.hosts if places else ():
+        capacity = ledger.hosts.get(host)
+        if capacity is None or not capacity.known:
+            continue
+        held, displaced = ledger.reserved("host", host, without=replaced), []
+        for place, standby in places:
+            if place.host != host:
+                continue
+            held = held.plus(place.held, -1)
+            displaced.append(standby)
+            if not lacking(capacity.total.without(held), request.size):
+                found.append(PlacementDecision(host=host, displaced=tuple(displaced)))
+                break
+    return min(found, key=lambda decision: len(decision.displaced), default=None)
 
 
 def reassign(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
@@ -105,6 +183,7 @@ def decide_reassignment(
 def wake(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
     """Give an open life its CPU and memory on its host again, and record it, if there is room."""
     decision = decide_wake(ledger, request, now)
+    _make_way(ledger, decision)
     if decision.host:
         seconds = to_epoch_seconds(now)
         current = _reservation_of(ledger, request)
@@ -135,7 +214,7 @@ def decide_wake(ledger: CapacityLedger, request: ReservationRequest, now: dateti
         asked = request.model_copy(update={"hosts": (current.host,), "size": current.size})
         return _decide_again(ledger, asked, current, now, person=person)
     [host] = request.hosts
-    return _room_refusal(ledger, request, None, now, person=person) or PlacementDecision(host=host)
+    return _without_room(ledger, request, None, now, person=person) or PlacementDecision(host=host)
 
 
 def sleep(ledger: CapacityLedger, name: str, life: str, now: datetime) -> None:
@@ -159,11 +238,11 @@ def _decide_again(
     person: str = "you have",
 ) -> PlacementDecision:
     """Return the host of a reservation; if it is asleep, only if there is room to wake it."""
-    refused = _room_refusal(ledger, request, current, now, person=person) if current.asleep else None
-    return refused or PlacementDecision(host=current.host)
+    other = _without_room(ledger, request, current, now, person=person) if current.asleep else None
+    return other or PlacementDecision(host=current.host)
 
 
-def _room_refusal(
+def _without_room(
     ledger: CapacityLedger,
     request: ReservationRequest,
     current: Reservation | None,
@@ -171,7 +250,10 @@ def _room_refusal(
     *,
     person: str,
 ) -> PlacementDecision | None:
-    """Return why the request has no room on its host beside all others; None if it has."""
+    """Return what to do if the request has no room on its host beside all others; None if it has room.
+
+    That is a refusal, or the standbys that give way.
+    """
     if decision := _quota_refusal(ledger, request, current, now, person=person):
         return decision
     name = current.host if current else request.hosts[0]
@@ -179,7 +261,8 @@ def _room_refusal(
     held = ledger.reserved("host", name, without=current)
     if capacity and capacity.known and not lacking(capacity.total.without(held), request.size):
         return None
-    return _capacity_refusal(ledger, request.model_copy(update={"hosts": (name,)}), current, now)
+    asked = request.model_copy(update={"hosts": (name,)})
+    return _displace_standbys(ledger, asked, current) or _capacity_refusal(ledger, asked, current, now)
 
 
 def resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> PlacementDecision:
@@ -188,6 +271,7 @@ def resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> Placement
     Until the change is settled, the life holds the larger of both sizes.
     """
     decision = decide_resize(ledger, ask, now)
+    _make_way(ledger, decision)
     request = ask.request
     held = ledger.get(request.name)
     if decision.host and held:
@@ -236,7 +320,8 @@ def decide_resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> Pl
     left = ledger.reserved("host", held.host, without=held)
     is_known = capacity is not None and capacity.known
     if is_growing and (not is_known or (capacity and lacking(capacity.total.without(left), request.size))):
-        return _capacity_refusal(ledger, at_place, held, now)
+        displacing = _displace_standbys(ledger, at_place, held)
+        return displacing or _capacity_refusal(ledger, at_place, held, now)
     return PlacementDecision(host=held.host)
 
 

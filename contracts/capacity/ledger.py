@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from contracts.capacity.models import Amount, HostCapacity, Key, Reservation
+from contracts.capacity.pools import PoolBook
 
 
 class CapacityLedger:
@@ -15,7 +16,13 @@ class CapacityLedger:
     It stores the sums, so the cost of a decision does not grow with the number of reservations.
     """
 
-    def __init__(self, hosts: Iterable[HostCapacity] = (), reservations: Iterable[Reservation] = ()) -> None:
+    def __init__(
+        self,
+        hosts: Iterable[HostCapacity] = (),
+        reservations: Iterable[Reservation] = (),
+        pools: PoolBook | None = None,
+    ) -> None:
+        self.pools = pools or PoolBook()
         self.hosts = {room.name: room for room in hosts}
         self._reservations: dict[str, Reservation] = {}
         self._held: dict[Key, tuple[int, int, int]] = {}

@@ -28,6 +28,7 @@ SIGNAL_SLEEP = "sleep"
 UPDATE_WAKE = "wake"
 SIGNAL_RESIZED = "resized"
 UPDATE_RESIZE = "resize"
+SIGNAL_STANDBY = "standby"
 QUERY_RESERVATIONS = "reservations"
 
 
@@ -101,12 +102,39 @@ class ReservationRequest(Frozen):
     ends_at: datetime
     quotas: Quotas = Quotas()
     ended_life: str = ""
+    pool: str = Field(default="", description="the warm pool of which a standby will do; see `pool_key`")
+
+
+class StandbyName(Frozen):
+    """A standby, by its name and its life."""
+
+    name: str
+    life: str
+
+
+class Standby(Frozen):
+    """A standby in the ledger: its life, its warm pool, and whether it can be taken over."""
+
+    life: str
+    pool: str
+    is_ready: bool = False
+
+
+class FoundStandby(Standby):
+    """A standby that the audit has found."""
+
+    name: str
 
 
 class PlacementDecision(Frozen):
-    """The host of a life, or why it has none and when the next environment there ends."""
+    """The host of a life, or why it has none and when the next environment there ends.
+
+    `standby` is what the life may take over there. `displaced` are standbys that give way to it.
+    """
 
     host: str = ""
+    standby: StandbyName | None = None
+    displaced: tuple[StandbyName, ...] = ()
     refusal: Refusal | None = None
     next_end: datetime | None = None
 
@@ -175,6 +203,14 @@ class ReleaseInput(Frozen):
     name: str
     life: str
     was_open: bool = True
+
+
+class StandbyReport(Frozen):
+    """A standby is ready to be taken over, or has a `problem` and could not be made."""
+
+    name: str
+    life: str
+    problem: str = ""
 
 
 class HostCapacity(Frozen):
@@ -269,29 +305,6 @@ class ReservationList(Frozen):
     reservations: tuple[Reservation, ...]
 
 
-class CarriedCapacity(Frozen):
-    """The state that one run of the capacity workflow hands to the next.
-
-    `ended` is when lives have given their places back. Lists may still show these lives as open.
-    """
-
-    reservations: tuple[Reservation, ...]
-    hosts: tuple[HostCapacity, ...]
-    audited_at: datetime
-    next_audit: datetime
-    ended: dict[str, datetime] = {}
-
-
-class CapacityStart(Frozen):
-    """The workflow's argument. `first_audit_delay` is how long a new workflow waits before its first audit.
-
-    Visibility may be late by moments, and the audit must not miss what started just before.
-    """
-
-    first_audit_delay: timedelta = timedelta(seconds=2)
-    carried: CarriedCapacity | None = None
-
-
 class AuditInput(Frozen):
     """The input of the audit: Temporal's time."""
 
@@ -306,7 +319,7 @@ class AuditResult(Frozen):
     moved, in seconds. `slept`: reservations that say wrongly whether their environment is asleep, as name,
     what is right, and the `changed` of the reservation. `is_partial`: the result is not complete.
     `needs_renewal`: the workflow's argument is encrypted with a former key. `next_audit_in`: the time until
-    the next audit.
+    the next audit. `standbys` are those among the adopted.
     """
 
     hosts: tuple[HostCapacity, ...] = ()
@@ -317,6 +330,7 @@ class AuditResult(Frozen):
     is_partial: bool = False
     needs_renewal: bool = False
     next_audit_in: timedelta = timedelta(minutes=2)
+    standbys: tuple[FoundStandby, ...] = ()
 
     @property
     def sentence(self) -> str:

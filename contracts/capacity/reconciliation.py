@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
-from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Reservation
+from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Reservation, Standby
 
 #: Temporal may list an environment as it was so long ago. Lists are late by seconds, and the run of a life
 #: closes when its record is archived, which takes two minutes at most.
@@ -64,6 +64,12 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
     for there in found.adopted:
         if there.lives.isdisjoint(ended):
             ledger.put(_merged(ledger.get(there.name), there))
+    for standby in found.standbys:
+        place = ledger.get(standby.name)
+        if place and standby.life in place.lives:
+            ledger.pools.standbys.setdefault(
+                standby.name, Standby(life=standby.life, pool=standby.pool, is_ready=standby.is_ready)
+            )
     for name, ends in found.moved_ends:
         if held := ledger.get(name):
             ledger.put(replace(held, ends=ends))

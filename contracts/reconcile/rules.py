@@ -88,6 +88,8 @@ def judge(found: Findings, run: LatestRun) -> Judgement:
             return Judgement(Verdict.UNDO, "its life has ended")
         case RunKind.LOST if run.phase in (Phase.TEARING_DOWN, Phase.TEARDOWN_INCOMPLETE):
             return Judgement(Verdict.UNDO, "its workflow was closed from outside while it was torn down")
+    if found.life_mark is not None and found.life_mark.environment.is_standby:
+        return Judgement(Verdict.UNDO, "it is a standby, and its workflow is gone")
     if not found.is_complete:
         if found.has_release and not found.has_project:
             reason = "its vCluster is there, and its project in the control plane is missing"

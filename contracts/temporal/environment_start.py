@@ -78,7 +78,8 @@ def _details(start: EnvironmentStart) -> str:
         f"- template: {template.name}, version {template.version}\n"
         f"- host cluster: {environment.host}\n"
         f"- name of everything that is made for it: {environment.derived_name}\n"
-        f"- owner mark: {environment.mark.text}\n"
+        + (f"- name on its host, with a standby: {environment.host_name}\n" if environment.standby else "")
+        + f"- owner mark: {environment.mark.text}\n"
         f"- time to live: {format_duration(environment.ttl)}\n"
         + (f"- labels: {labels}\n" if labels else "")
         + "\n"

@@ -15,6 +15,10 @@ OWNER_LEFT = "owner_left"
 #: What it reserves on its host, in thousandths of a CPU and bytes, so that an audit need not read its
 #: history.
 SIZE = "size"
+#: The name of the standby that it was given; missing without one.
+STANDBY = "standby"
+#: The warm pool of a standby.
+POOL = "pool"
 
 
 def build_memo(start: EnvironmentStart) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def build_memo(start: EnvironmentStart) -> dict[str, Any]:
     left = start.carried.status.owner_left if start.carried else None
     return {
         **({OWNER_LEFT: left.at.isoformat()} if left else {}),
+        **({STANDBY: environment.standby.name} if environment.standby else {}),
         REQUEST_ID: start.request_id,
         COLLABORATORS: list(environment.collaborators),
         SIZE: [size.cpu, size.memory],

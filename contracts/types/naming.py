@@ -30,6 +30,11 @@ ANNOTATION_LIFE = "moorage.dev/life"
 ANNOTATION_LIFE_SIGNATURE = "moorage.dev/life-signature"
 #: The annotation of a namespace with the addresses of its host: a policy forbids endpoints with them.
 ANNOTATION_HOST_NETWORKS = "moorage.dev/host-networks"
+#: The annotation of a standby's namespace: `OFFERED` while an environment may take it over, else why not.
+ANNOTATION_STANDBY = "moorage.dev/standby"
+OFFERED = "offered"
+#: The names of standbys start so; a person may choose such a name too, and then no standby has it.
+STANDBY_NAME_START = "standby-"
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Installation = Annotated[str, StringConstraints(pattern=INSTALLATION_PATTERN)]

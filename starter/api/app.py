@@ -79,6 +79,7 @@ from starter.monitoring.request_traces import RequestTraces
 from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
+from starter.placement.pools import PoolSync
 from starter.placement.reservations import Reservations
 from starter.statistics.life_sources import ClosedRunSource, OpenEnvironments, RecordSource
 from starter.statistics.service import Statistics
@@ -260,6 +261,9 @@ def _add_services(
     state.preview_throttle = Throttle(environments.PREVIEWS_BURST, environments.PREVIEWS_PER_SECOND)
     state.reconcile = ReconcileSweeps(client, settings.reconcile)
     state.reservations = reservations
+    state.pool_sync = PoolSync(
+        reservations, lambda: catalogue.current().offered_to((), everything=True), installation
+    )
     state.service = service
     records_file = settings.audit_log.file
     state.audit_trail = AuditTrail(state.list, reader, records_file)
@@ -279,7 +283,9 @@ def _add_services(
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.pool_sync.start()
     yield
+    await app.state.pool_sync.stop()
     app.state.watcher.stop()
     app.state.health.stop()
     await app.state.installation_metrics.stop()

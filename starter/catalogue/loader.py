@@ -27,6 +27,7 @@ from contracts.template import (
 )
 from contracts.types.naming import is_name
 from contracts.types.printable_text import ensure_printable
+from contracts.warm_pool import WarmPool, pool_problems
 from starter.auth.policy import Principal, Role
 from starter.catalogue.parameters import declaration_problems
 from starter.config_files.validation_messages import did_you_mean
@@ -144,6 +145,10 @@ def _read_entry(file: Path) -> Entry:
         except ValueError as error:
             wrong.append(document.problem(("values",), str(error)))
         wrong += [document.problem(place, words) for place, words in declaration_problems(template)]
+        undecided = [name for name, parameter in template.parameters.items() if parameter.default is None]
+        if template.warm and undecided:
+            words = f"needs a default of every parameter, and {undecided[0]} has none"
+            wrong.append(document.problem(("warm",), words))
     wrong += [document.problem(path, words) for path, words in _unfit(content)]
     if wrong or template is None:
         raise FilesUnusable(sorted(wrong, key=lambda one: (one.line, one.column)))
@@ -181,6 +186,8 @@ def _unfit(content: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
         yield from ((("sleep", field), words) for field, words in problems.items())
         if sleep == SleepPolicy():
             yield ("sleep",), "says nothing: write after, schedule or both"
+    if warm := _part(WarmPool, content.get("warm")):
+        yield from ((("warm", field), words) for field, words in pool_problems(warm).items())
     ttl = content.get("ttl")
     extension = _part(Extension, ttl.get("extension") if isinstance(ttl, dict) else None)
     if extension is None:

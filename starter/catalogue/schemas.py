@@ -6,6 +6,7 @@ from contracts.sleep_rules import SleepPolicy
 from contracts.template import Size, Template, TimeToLive
 from contracts.template_parameters import Parameter
 from contracts.types.models import Frozen
+from contracts.warm_pool import WarmPool
 
 
 class TemplateView(Frozen):
@@ -18,6 +19,7 @@ class TemplateView(Frozen):
     size: Size
     ttl: TimeToLive
     sleep: SleepPolicy | None = None
+    warm: WarmPool | None = None
     teams: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = Field(default={}, description="what a request can choose")
 

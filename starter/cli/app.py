@@ -57,6 +57,7 @@ API_COMMANDS = (
     CommandEntry("transfer", f"{_COMMANDS}.membership:transfer", "Give an environment to a team mate."),
     CommandEntry("history", f"{_COMMANDS}.expiry:history", "Show the history of a name."),
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
+    CommandEntry("pools", f"{_COMMANDS}.capacity:pools", "Show the warm pools of templates."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),
     CommandEntry("cancel", f"{_COMMANDS}.environments:cancel", "Cancel the creation of an environment."),
     CommandEntry(

@@ -45,8 +45,8 @@ class Located(Protocol):
         """The name of its host."""
 
     @property
-    def derived_name(self) -> str:
-        """The name of its namespace and its release."""
+    def host_names(self) -> tuple[str, ...]:
+        """The names that its namespace and its release may have; the last is its own."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ class ListedEnvironment:
     mark: OwnerMark
     host: str
     prefix: str
+    standby: str = ""
 
     @property
-    def derived_name(self) -> str:
-        """The name of its namespace and its release."""
-        return f"{self.prefix}-{self.mark.name}"
+    def host_names(self) -> tuple[str, ...]:
+        """The names that its namespace and its release may have; the last is its own."""
+        return tuple(f"{self.prefix}-{name}" for name in (self.standby, self.mark.name) if name)
 
 
 @dataclass
@@ -114,7 +115,10 @@ class EnvironmentHealth:
         """
         environments = {
             row.life: ListedEnvironment(
-                OwnerMark(installation=installation, name=row.name, life=row.life), row.host, prefix
+                OwnerMark(installation=installation, name=row.name, life=row.life),
+                row.host,
+                prefix,
+                row.standby,
             )
             for row in rows
             if row.life and row.phase in USABLE_PHASES and not row.ended
@@ -163,7 +167,8 @@ class EnvironmentHealth:
             kind=HostRequestKind.HEALTH,
             host=environment.host,
             mark=environment.mark,
-            derived_name=environment.derived_name,
+            derived_name=environment.host_names[-1],
+            standby_name="" if len(environment.host_names) == 1 else environment.host_names[0],
         )
         try:
             answer = await self._requests.send(request) if self._requests else HostAnswer()
@@ -186,7 +191,7 @@ def _unwell(health: Health) -> Unwell | None:
 
 async def read_health(host: Host, environment: Located) -> Health:
     """Return the health of the environment from its host."""
-    return await of_host(host, environment.derived_name, environment.mark.labels, where=environment.host)
+    return await of_host(host, environment.host_names, environment.mark.labels, where=environment.host)
 
 
 async def _ask(health: Coroutine[None, None, Health], known: _Known) -> None:

@@ -27,6 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment import EnvironmentStatus, Phase, StepName
 from contracts.errors import ErrorType
+from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import workflow_memo
 from contracts.types.naming import name_from_workflow_id, workflow_id
 from starter.environments.closed_workflows import (
@@ -100,6 +101,7 @@ class Latest:
     first_run_id: str
     ended: bool
     closed_from_outside: bool = False
+    is_standby: bool = False
 
 
 @dataclass
@@ -144,7 +146,8 @@ class EnvironmentReader:
         request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
         first_run_id = run.raw_description.workflow_execution_info.first_run_id
         ended = run.status is not WorkflowExecutionStatus.RUNNING
-        return Latest(request_id, first_run_id, ended, run.status in CLOSED_FROM_OUTSIDE)
+        is_standby = run.workflow_type == STANDBY_WORKFLOW
+        return Latest(request_id, first_run_id, ended, run.status in CLOSED_FROM_OUTSIDE, is_standby)
 
     async def read(self, name: str, last: EnvironmentSnapshot | None = None) -> EnvironmentSnapshot | None:
         """Return a snapshot of the environment, or None if Temporal has no run of this name.

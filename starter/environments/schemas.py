@@ -124,6 +124,7 @@ class EnvironmentRow(LifeSummary):
         default=None,
         description="as of one environment, as far as it is known; only with `troubles`",
     )
+    standby: str = Field(default="", exclude=True, description="the standby that it was given")
 
 
 class EnvironmentView(LifeSummary):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest, size_of
+from contracts.capacity.pools import pool_key
 from contracts.chart_values import compose_values
 from contracts.environment import Environment
 from contracts.errors import RefusalReason
@@ -114,6 +115,7 @@ class PlacementAdvisor:
             size=_size(environment, template),
             hosts=hosts,
             ends_at=datetime.now(UTC) + environment.ttl,
+            pool=pool_key(environment.model_copy(update={"template": template})) if template.warm else "",
             quotas=Quotas(
                 person=self._installation.person_quota,
                 team=self._installation.team_quotas.get(team, Limits()),

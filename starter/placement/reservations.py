@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import (
     CAPACITY_ID,
-    CapacityStart,
+    CAPACITY_WORKFLOW,
     CapacityState,
     PlacementDecision,
     ReassignInput,
@@ -29,6 +29,8 @@ from contracts.capacity.models import (
     ReserveResult,
     StateInput,
 )
+from contracts.capacity.pools import SIGNAL_WANT_POOLS, PoolCount, PoolCounts, PoolsInput
+from contracts.capacity.runs import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
 from starter.monitoring.encryption_keys import ensure_key_for
@@ -166,6 +168,32 @@ class Reservations:
                 await self._ensure_key()
                 raise _no_worker(error) from error
         return held.reservations
+
+    async def want_pools(self, wanted: PoolsInput) -> None:
+        """Tell the workflow which warm pools to keep, and start it if it is not there."""
+        with map_rpc_errors():
+            await self._client.start_workflow(
+                CAPACITY_WORKFLOW,
+                self._start,
+                **self._options,
+                start_signal=SIGNAL_WANT_POOLS,
+                start_signal_args=[wanted],
+                rpc_timeout=CALL_TIMEOUT,
+            )
+
+    async def list_pools(self) -> tuple[PoolCount, ...]:
+        """Return how the warm pools stand; raise NoWorker or TemporalUnavailable."""
+        with map_rpc_errors():
+            try:
+                found: PoolCounts = await self._handle.query(
+                    CapacityWorkflow.pools, rpc_timeout=QUERY_TIMEOUT
+                )
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return ()
+                await self._ensure_key()
+                raise _no_worker(error) from error
+        return found.pools
 
     async def ensure_started(self) -> None:
         """Start the capacity workflow, so that it knows all reservations before the first request."""

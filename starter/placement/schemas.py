@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from contracts.capacity.models import Amount, CapacityState, Limits, Reservation
+from contracts.capacity.pools import PoolCount
 from contracts.types.models import Frozen
 from starter.auth.policy import Principal
 from starter.installation_settings import InstallationConfig
@@ -66,6 +67,43 @@ class CapacityView(Frozen):
     environments: int = Field(description="all that hold a place")
     holdings: tuple[HoldingView, ...] | None = Field(default=None, description="for the platform team")
     remark: str = ""
+
+
+class PoolView(Frozen):
+    """One warm pool.
+
+    `ready` standbys can be taken over, `making` are being made, and `wanted` are to be ready now. `problem`
+    is why the last ones could not be made; a pool that `has_stopped` makes no more.
+    """
+
+    template: str
+    hosts: tuple[str, ...]
+    ready: int
+    making: int
+    wanted: int
+    policy: str = Field(description="what its template says, in words")
+    has_stopped: bool = False
+    problem: str = ""
+
+
+class PoolList(Frozen):
+    """The warm pools of templates that the caller may use."""
+
+    pools: tuple[PoolView, ...]
+
+
+def pool_view(pool: PoolCount) -> PoolView:
+    """Build the view of a pool."""
+    return PoolView(
+        template=pool.template,
+        hosts=pool.hosts,
+        ready=pool.ready,
+        making=pool.making,
+        wanted=pool.wanted,
+        policy=pool.policy.sentence,
+        has_stopped=pool.has_stopped,
+        problem=pool.problem,
+    )
 
 
 def capacity_view(

@@ -21,6 +21,7 @@ from starter.setup.hosts import HostCluster
 from starter.setup.identity import Identity
 from starter.setup.notices import Notices
 from starter.setup.temporal import Temporal
+from starter.setup.warm_pools import WarmPools
 from worker.data_converter import data_converter
 from worker.settings.groups.expiry import Sweep
 from worker.settings.models import HostWorkerSettings, Settings
@@ -78,7 +79,10 @@ def all_checks(
     of_temporal = temporal.parts()
     attributes = next(part for part in of_temporal if part.name == "search attributes")
     schedules = next(part for part in of_temporal if part.name == "schedules")
-    of_running = temporal.running_parts(schedules) if running else ()
+    of_running: tuple[SetupCheck, ...] = ()
+    if running:
+        of_pools = WarmPools(temporal, files.templates).parts(templates, schedules)
+        of_running = (*temporal.running_parts(schedules), *of_pools)
     return (
         templates,
         *tokens,

@@ -8,15 +8,21 @@ from typing import Any, cast
 import pytest
 from temporalio.client import WorkflowExecutionStatus as Status
 
+from activities.reconcile.drift import GuardLook, deviations_of
+from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.runs import latest_run
+from activities.standby import StandbyOffer
 from activities.steps.namespace import NamespaceStep
 from clients.errors import ClientError
 from clients.host.models import Namespace
 from contracts.activities import EnsureInput
 from contracts.environment import Environment, StepName
+from contracts.lost_lives import done_steps
 from contracts.reconcile.life_mark import LifeMark
-from contracts.reconcile.rules import RunKind
+from contracts.reconcile.models import Verdict
+from contracts.reconcile.rules import LatestRun, RunKind, judge
+from contracts.standby import StandbyInput
 from contracts.temporal import search_attributes
 from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_LIFE_SIGNATURE, OwnerMark
 from embedded.faults import Fault, FaultKind
@@ -249,3 +255,72 @@ async def test_a_run_that_cannot_be_read_owns_a_life_while_it_is_open_and_says_n
     # Another life of the name was perhaps elsewhere.
     assert found.host == ("eu" if kind in (RunKind.LOST, RunKind.ENDED) else "")
     assert (await latest_run(None, mark)).kind is RunKind.MISSING
+
+
+async def a_taken_over(bench: Bench) -> tuple[Environment, Environment]:
+    """A standby, and the complete environment that has taken it over."""
+    standby = an_environment(f"standby-{fresh()}", owner="", collaborators=(), identity=False)
+    standby = standby.model_copy(update={"is_standby": True})
+    for step in (StepName.NAMESPACE, StepName.VCLUSTER, StepName.KUBECONFIG):
+        input = EnsureInput(environment=standby, request_id="request-1", requested_at=LIFE_START)
+        await Running(bench.steps[step].ensure, input).result()
+    offered = StandbyInput(environment=standby)
+    await Running(StandbyOffer(bench.clients.hosts).offer, offered).result()
+    environment = an_environment(fresh()).model_copy(update={"standby": standby.mark})
+    await make_with_life_mark(bench, environment)
+    return standby, environment
+
+
+async def test_an_environment_with_a_standby_is_found_whole_and_not_altered(
+    bench: Bench, marked: MarkedSystems
+) -> None:
+    standby, environment = await a_taken_over(bench)
+    marks = (await marked.list_all()).marks
+    assert environment.mark in marks
+    assert standby.mark not in marks
+    found = await marked.examine(environment.mark)
+    assert found.is_complete
+    assert len(found.things) == 6
+    assert f"namespace {environment.host_name} on host one" in found.things
+    look = GuardLook(GuardReader(), environment.template.name, lambda: _of(environment))
+    assert await deviations_of(marked, environment.mark, "one", guards=look) == ()
+    assert (await marked.examine(standby.mark)).things == ()
+
+
+async def _of(environment: Environment) -> Environment:
+    return environment
+
+
+async def test_a_namespace_of_another_standby_with_its_marks_is_not_its_own(
+    bench: Bench, marked: MarkedSystems
+) -> None:
+    """Ensures that who copies marks into a namespace of a standby's name gets nothing of an environment."""
+    environment = an_environment(fresh())
+    await make_with_life_mark(bench, environment)
+    host = bench.clients.hosts["one"]
+    there = await host.get_namespace(environment.derived_name)
+    assert there
+    copy = f"moor-standby-{fresh()}"
+    await host.create_namespace(copy, there.labels, there.annotations)
+    found = await marked.examine(environment.mark)
+    assert not found.is_on_several_hosts
+    assert not any(copy in thing for thing in found.things)
+
+
+async def test_what_a_standby_has_left_without_its_workflow_is_undone(
+    bench: Bench, marked: MarkedSystems
+) -> None:
+    standby = an_environment(f"standby-{fresh()}", owner="", collaborators=(), identity=False)
+    standby = standby.model_copy(update={"is_standby": True})
+    for step in (StepName.NAMESPACE, StepName.VCLUSTER):
+        input = EnsureInput(environment=standby, request_id="request-1", requested_at=LIFE_START)
+        await Running(bench.steps[step].ensure, input).result()
+    assert standby.mark in (await marked.list_all()).marks
+    found = await marked.examine(standby.mark)
+    for kind in (RunKind.MISSING, RunKind.LOST):
+        assert judge(found, LatestRun(kind)).verdict is Verdict.UNDO
+    assert [step.step for step in done_steps(standby, "")] == [
+        StepName.NAMESPACE,
+        StepName.VCLUSTER,
+        StepName.KUBECONFIG,
+    ]

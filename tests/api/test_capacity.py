@@ -144,3 +144,9 @@ async def test_a_host_that_bears_the_labels(stack: Stack, bob: Caller) -> None:
             "message": '"far" wants a host with zone=us, and there is none: tell the platform team',
         }
     ]
+
+
+async def test_pools_are_shown_to_everybody(stack: Stack, bob: Caller, tmp_path: Path) -> None:
+    assert (await bob.http.get("/pools")).json() == {"pools": []}
+    shown = await cli(stack, tmp_path, BOB.email)("pools")
+    assert (shown.code, shown.out.strip()) == (0, "No template keeps a warm pool."), shown.err

@@ -59,6 +59,7 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/sweeps"),
         ("GET", "/sweeps/{run_id}"),
         ("GET", "/capacity"),
+        ("GET", "/pools"),
         ("GET", "/sign-in"),
         ("GET", "/whoami"),
         ("GET", "/healthz"),

@@ -50,7 +50,25 @@ NO_INSPECTION = f"        if undo_problems:\n            return undo_problems\n{
 PEOPLE = "tests/workflows/test_people.py"
 SLEEP = "tests/workflows/test_sleep.py"
 LEAVERS, DRIFT = "tests/workflows/test_leavers.py", "tests/activities/test_drift.py"
+TAKE_OVER = "tests/activities/test_take_over.py"
 PROTECTIONS = (
+    Protection(
+        "4", "a standby is taken over by a compare-and-swap", "embedded/host/namespaces.py",
+        'if (row["uid"], _version_of(row)) != (wanted.uid, wanted.resource_version):', "if False:",
+        TAKE_OVER, "of_two_environments",
+    ),
+    Protection(
+        "4", "a broken standby is withdrawn before its environment makes its own",
+        "activities/parts/take_over.py",
+        "                await host.swap_namespace(seen, {}, {ANNOTATION_STANDBY: problem})\n",
+        "                return environment.without_standby\n",
+        TAKE_OVER, "cannot_be_had",
+    ),
+    Protection(
+        "3", "the undo of a standby leaves one that was taken over", "activities/steps/vcluster.py",
+        "if environment.is_standby and await withdraw(host, environment):", "if False:",
+        TAKE_OVER, "leaves_one_that_was_taken_over",
+    ),
     Protection(
         "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
         "for stopped in (self._drift, self._sleep, self._access):",

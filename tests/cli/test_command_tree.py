@@ -57,9 +57,9 @@ def test_tree_has_every_command() -> None:
     """Ensures that the table of commands is complete, and each command can be imported."""
     assert {path[0] for path in PATHS} == {
         "templates", "request", "list", "show", "watch", "kubeconfig", "credential", "extend", "history",
-        "collaborators", "transfer", "capacity", "delete", "cancel", "completion", "teardown", "freeze",
-        "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor", "login", "logout",
-        "whoami", "context", "leavers", "sleep", "wake", "reconcile",
+        "collaborators", "transfer", "capacity", "pools", "delete", "cancel", "completion", "teardown",
+        "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor", "login",
+        "logout", "whoami", "context", "leavers", "sleep", "wake", "reconcile",
         "resize", "upgrade",
     }  # fmt: skip
     assert {path[1] for path in PATHS if path[:1] == ("context",) and path[1:]} == {"list", "use", "remove"}

@@ -13,7 +13,6 @@ from contracts.capacity.models import (
     START_GRACE,
     Amount,
     AuditResult,
-    CarriedCapacity,
     HostCapacity,
     Limits,
     Quotas,
@@ -24,6 +23,7 @@ from contracts.capacity.models import (
     size_of,
 )
 from contracts.capacity.reconciliation import apply_audit
+from contracts.capacity.runs import CarriedCapacity
 from contracts.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Size

@@ -19,13 +19,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from contracts.capacity.models import (
-    CAPACITY_ID,
-    Amount,
-    CapacityStart,
-    PlacementDecision,
-    ReservationRequest,
-)
+from contracts.capacity.models import CAPACITY_ID, Amount, PlacementDecision, ReservationRequest
+from contracts.capacity.runs import CapacityStart
 from contracts.environment import Phase, StepName, System
 from contracts.environment_workflow import (
     ActorInput,
@@ -66,6 +61,8 @@ from contracts.reconcile.models import (
 )
 from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
 from contracts.sleep_rules import SleepPolicy
+from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, STANDBY_WORKFLOW, WithdrawInput
+from contracts.types.naming import OwnerMark, workflow_id
 from tests.contracts.test_rollout import a_rollout
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
@@ -82,6 +79,7 @@ from tests.workflows.scripted_activities import (
     waits,
 )
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
+from tests.workflows.test_pools import a_pool, until_ready, want
 from worker.runner import workflow_runner
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
@@ -90,6 +88,7 @@ from workflows.leaver_sweep import LeaverSweepWorkflow
 from workflows.reconcile_sweep import ReconcileWorkflow
 from workflows.registry import HOST_WORKFLOWS
 from workflows.rollout import RolloutWorkflow
+from workflows.standby import StandbyWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
@@ -716,6 +715,18 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     }
 
 
+async def _pools(house: CapacityBench) -> dict[str, WorkflowHistory]:
+    """A pool is filled, a standby is handed out, and the pool is emptied."""
+    await want(house, a_pool(ready=2))
+    await until_ready(house, 2)
+    assert (await house.reservations.reserve(house.ask("demo", pool="k"))).standby
+    await house.reservations.withdraw("demo", house.ask("demo").life)
+    await until_ready(house, 2)
+    await want(house)
+    await house.until_held()
+    return {"capacity-pools": await house.client.get_workflow_handle(CAPACITY_ID).fetch_history()}
+
+
 async def _run_id(house: CapacityBench, other_than: str) -> str:
     await house.reservations.ensure_started()
 
@@ -848,7 +859,76 @@ async def _template_ends(bench: Bench, name: str) -> Life:
     return life
 
 
+def _standby(
+    *, taken: bool = False, failing: str = "", cancelled_in: str = "", silent: bool = False
+) -> LifePath:
+    """A standby that ends, is taken over, fails, is cancelled, or whose host is silent at its end."""
+
+    async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+        start = a_start(name, identity=False)
+        environment = start.environment.model_copy(update={"is_standby": True, "owner": ""})
+        if taken:
+            bench.script.takers[name] = a_start("taker").environment.mark
+        if failing:
+            bench.script.before[failing] = fails_for_good()
+        if cancelled_in:
+            bench.script.before[cancelled_in] = waits
+        if silent:
+            bench.script.before[STANDBY_WITHDRAW] = fails(10_000)
+        handle: WorkflowHandle[Any, Any] = await bench.client.start_workflow(
+            STANDBY_WORKFLOW,
+            start.model_copy(update={"environment": environment}),
+            id=workflow_id(name),
+            task_queue=bench.task_queue,
+        )
+        if cancelled_in:
+            await bench.script.started[cancelled_in].wait()
+            await handle.cancel()
+        elif not failing:
+            await bench.script.started[STANDBY_OFFER].wait()
+            given = WithdrawInput(reason="given", after=timedelta(milliseconds=300))
+            await handle.signal(StandbyWorkflow.withdraw, given)
+        if silent:
+            await bench.script.started[STANDBY_WITHDRAW].wait()
+
+            async def has_failed() -> bool:
+                return (await handle.query(StandbyWorkflow.status)).unfinished != ()
+
+            await until(has_failed, "a withdrawal has failed", 30)
+            del bench.script.before[STANDBY_WITHDRAW]
+        await handle.result()
+        return handle
+
+    return path
+
+
+def _given_a_standby(*, fails_at: str = "") -> LifePath:
+    """An environment that was given a standby: ready and deleted, or undone after its take-over failed."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        start = a_start(name)
+        standby = OwnerMark.for_request(start.environment.mark.installation, "standby-1", "r-2")
+        environment = start.environment.model_copy(update={"standby": standby})
+        if fails_at:
+            bench.script.before[fails_at] = fails_for_good()
+        life = await bench.begin(start.model_copy(update={"environment": environment}))
+        if not fails_at:
+            await _ready(life)
+            await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
 PATHS: dict[str, LifePath] = {
+    "standby-ended": _standby(),
+    "standby-taken": _standby(taken=True),
+    "standby-failed": _standby(failing="vcluster.ensure"),
+    "standby-not-offered": _standby(failing=STANDBY_OFFER),
+    "standby-cancelled": _standby(cancelled_in="vcluster.ensure"),
+    "standby-silent-host": _standby(silent=True),
+    "given-a-standby": _given_a_standby(),
+    "failed-namespace-with-a-standby": _given_a_standby(fails_at="namespace.ensure"),
     "deleted-with-capacity": _with_place,
     "extended": _extended,
     "collaborators": _collaborators(),
@@ -913,6 +993,8 @@ PATHS: dict[str, LifePath] = {
 
 #: Runs of the workflow of the capacity, which never ends.
 OF_THE_CAPACITY = ("capacity-fresh", "capacity-carried")
+#: A run of the workflow of the capacity that keeps a warm pool.
+OF_THE_POOLS = ("capacity-pools",)
 #: Runs of an environment that goes on in a new run.
 OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
@@ -937,11 +1019,15 @@ def _without_machine(history: str) -> str:
 async def record() -> None:
     """Live every path of which there is no history yet on a real server, and write it down."""
     HISTORIES.mkdir(exist_ok=True)
-    for names, live in ((OF_THE_CAPACITY, _capacity), (OF_GIVEN_UP, _given_up)):
+    for names, live, arguments in (
+        (OF_THE_CAPACITY, _capacity, SHORT_RUNS),
+        (OF_THE_POOLS, _pools, ()),
+        (OF_GIVEN_UP, _given_up, SHORT_RUNS),
+    ):
         if all((HISTORIES / f"{name}.json").exists() for name in names):
             continue
         hosts = {"one": most(9), "two": most(2)}
-        async with a_house(hosts, arguments=SHORT_RUNS, audit=AUDIT) as house, house.worker():
+        async with a_house(hosts, arguments=arguments, audit=AUDIT) as house, house.worker():
             for name, history in (await live(house)).items():
                 (HISTORIES / f"{name}.json").write_text(_without_machine(history.to_json()))
     async with running_temporal_server(pydantic_data_converter) as server:

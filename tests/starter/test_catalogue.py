@@ -93,6 +93,22 @@ def test_the_name_is_that_of_the_file(tmp_path: Path) -> None:
         ("version: 1\n", "version: 1\nsleep: {}\n", "small.yaml:2:1: sleep: says nothing: write after"),
         (
             "version: 1\n",
+            "version: 1\nwarm: {ready: 3, most: 2}\n",
+            "small.yaml:2:18: warm.most: 2 is less than the 3 that are to be ready",
+        ),
+        (
+            "version: 1\n",
+            "version: 1\nwarm: {ready: 3, hours: at noon}\n",
+            'small.yaml:2:18: warm.hours: "at noon" is not a schedule: write "Mon-Fri 08:00-20:00',
+        ),
+        ("version: 1\n", "version: 1\nwarm: {}\n", "small.yaml:2:1: warm.ready: is missing"),
+        (
+            "version: 1\n",
+            "version: 1\nwarm: {ready: 1}\nparameters: {size: {type: integer, description: x}}\n",
+            "small.yaml:2:1: warm: needs a default of every parameter, and size has none",
+        ),
+        (
+            "version: 1\n",
             "version: 1\nquota: {per_person: 3, per_team: 2}\n",
             "small.yaml:2:9: quota.per_person: 3 is more than a team may have together, 2: no one could",
         ),

@@ -18,12 +18,12 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.capacity_audit import CapacityAudit, CapacitySettings
+from activities.pools import Pools
 from activities.wake_admission import WakeAdmission
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
 from contracts.capacity.models import (
     Amount,
-    CapacityStart,
     CapacityState,
     Limits,
     Quotas,
@@ -32,6 +32,7 @@ from contracts.capacity.models import (
     StateInput,
     size_of,
 )
+from contracts.capacity.runs import CapacityStart
 from contracts.chart_values import compose_values
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.types.naming import OwnerMark, workflow_id
@@ -40,7 +41,7 @@ from starter.environments.requests.service import EnvironmentStarter, StartOutco
 from starter.placement.reservations import Reservations
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
-from tests.workflows.conftest import Life, a_start, until
+from tests.workflows.conftest import HURRY, Life, a_start, until
 from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script
 from workflows.environment import EnvironmentWorkflow
@@ -99,6 +100,7 @@ class CapacityBench:
         admission = WakeAdmission(self.client, self.admission)
         scripted = [each for each in self.script.activities() if name_of(each) not in _REAL]
         activities: list[Callable[..., Any]] = [*scripted, capacity.audit, capacity.resize, admission.admit]
+        activities.append(Pools(self.client, HURRY).start)
         edge = [RealEdge("capacity.", self.started)]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker

@@ -44,7 +44,9 @@ from contracts.environment import Environment, Receipt, StepName, System
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.host_requests import HostAnswer, HostRequest
 from contracts.notifications import LifeRecord, Notification
+from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult
 from contracts.temporal.task_queues import OwnQueues
+from contracts.types.naming import OwnerMark
 from workflows.steps import STEPS
 
 _SYSTEMS = {step.name: step.system for step in STEPS}
@@ -84,6 +86,8 @@ class Script:
     own_queues: tuple[System, ...] = ()
     queues: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     #: The template of each ensure in place, and what a template's vCluster does instead of becoming ready.
+    #: The environments that have taken standbys over, by the names of these.
+    takers: dict[str, OwnerMark] = field(default_factory=dict)
     in_place: list[tuple[str, str]] = field(default_factory=list)
     #: What was repaired of the members of a step's group.
     member_repairs: list[tuple[str, MemberRepair]] = field(default_factory=list)
@@ -105,6 +109,7 @@ class Script:
             *self._bootstrap(),
             self._own_queues(),
             self._host_answer(),
+            *self._standby(),
             *(make(step) for step in StepName for make in (self._ensure, self._remove, self._inspect)),
         ]
 
@@ -173,6 +178,18 @@ class Script:
             return HostAnswer(certificate=f"for {input.person}")
 
         return answer
+
+    def _standby(self) -> list[Callable[..., Any]]:
+        @activity.defn(name=STANDBY_OFFER)
+        async def offer(input: StandbyInput) -> None:
+            await self._play_in(input.environment, System.HOST_CLUSTER, STANDBY_OFFER, lambda: None)
+
+        @activity.defn(name=STANDBY_WITHDRAW)
+        async def withdraw(input: StandbyInput) -> WithdrawResult:
+            await self._play_in(input.environment, System.HOST_CLUSTER, STANDBY_WITHDRAW, lambda: None)
+            return WithdrawResult(taken_by=self.takers.get(input.environment.name))
+
+        return [offer, withdraw]
 
     def _people(self) -> Callable[..., Any]:
         @activity.defn(name="people.check")

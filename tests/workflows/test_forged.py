@@ -60,15 +60,8 @@ from temporalio.worker import Replayer
 
 from activities.interceptor import ActivityInterceptor
 from contracts.capacity.ledger import to_epoch_seconds
-from contracts.capacity.models import (
-    Amount,
-    CapacityStart,
-    CarriedCapacity,
-    ReleaseInput,
-    Reservation,
-    ReservationList,
-    ReservationRequest,
-)
+from contracts.capacity.models import Amount, ReleaseInput, Reservation, ReservationList, ReservationRequest
+from contracts.capacity.runs import CapacityStart, CarriedCapacity
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType

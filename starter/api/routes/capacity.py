@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from contracts.capacity.models import StateInput
-from starter.api.dependencies import CallerDep, InstallationDep, ReservationsDep
+from starter.api.dependencies import CallerDep, CatalogueDep, InstallationDep, ReservationsDep
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
-from starter.placement.schemas import CapacityView, capacity_view
+from starter.catalogue.loader import offered_templates
+from starter.placement.schemas import CapacityView, PoolList, capacity_view, pool_view
 
 router = APIRouter(tags=["capacity"])
 
@@ -24,3 +25,12 @@ async def capacity(
     state = await reservations.cached_state(StateInput(person=caller.email, teams=caller.teams))
     held = await reservations.list_reservations() if holdings else None
     return capacity_view(state, caller, installation, held)
+
+
+@router.get("/pools")
+async def pools(reservations: ReservationsDep, catalogue: CatalogueDep, caller: CallerDep) -> PoolList:
+    """Show the warm pools of the templates that you may use: how many standbys wait, and what is wrong."""
+    ensure_allowed_globally(caller, GlobalVerb.CAPACITY)
+    offered = {template.name for template in offered_templates(catalogue.current(), caller)}
+    found = await reservations.list_pools()
+    return PoolList(pools=tuple(pool_view(one) for one in found if one.template in offered))

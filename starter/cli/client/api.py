@@ -39,6 +39,7 @@ from starter.cli.client.views import (
     EnvironmentView,
     FreezeAnswer,
     HistoryView,
+    PoolList,
     RequestsChecked,
     SignInOptions,
     View,
@@ -86,6 +87,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     (".*", "reconcile(/.*)?", ReconcileView),
     (".*", "rollouts(/.*)?", RolloutView),
     ("GET", "capacity", CapacityView),
+    ("GET", "pools", PoolList),
     ("GET", "sign-in", SignInOptions),
     ("GET", "whoami", CallerView),
 )

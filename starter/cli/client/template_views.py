@@ -45,6 +45,14 @@ class Parameter(View, frozen=True, kw_only=True):
     maximum: int | float | None = None
 
 
+class WarmPool(View, frozen=True, kw_only=True):
+    """How many vClusters of it are made ahead."""
+
+    ready: int
+    most: int | None = None
+    hours: str | None = None
+
+
 class TemplateView(View, frozen=True, kw_only=True):
     """A template."""
 
@@ -55,6 +63,7 @@ class TemplateView(View, frozen=True, kw_only=True):
     size: Size
     ttl: TimeToLive
     sleep: SleepPolicy | None = None
+    warm: WarmPool | None = None
     teams: tuple[str, ...] = ()
     parameters: dict[str, Parameter] = {}
 

@@ -341,6 +341,25 @@ class CapacityView(View, frozen=True, kw_only=True):
     remark: str = ""
 
 
+class PoolView(View, frozen=True, kw_only=True):
+    """One warm pool."""
+
+    template: str
+    hosts: tuple[str, ...]
+    ready: int
+    making: int
+    wanted: int
+    policy: str
+    has_stopped: bool = False
+    problem: str = ""
+
+
+class PoolList(View, frozen=True, kw_only=True):
+    """The warm pools of templates that the caller may use."""
+
+    pools: tuple[PoolView, ...]
+
+
 def parse(content: Any, kind: type[_View]) -> _View:
     """Return the view in the content of a JSON document; raise ValueError if it is not one."""
     try:

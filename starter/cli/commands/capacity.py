@@ -5,7 +5,15 @@ from collections.abc import Callable
 import click
 
 from contracts.types.quantities import format_cpu, format_memory
-from starter.cli.client.views import CapacityView, HoldingView, SharesView, ShareView, parse
+from starter.cli.client.views import (
+    CapacityView,
+    HoldingView,
+    PoolList,
+    PoolView,
+    SharesView,
+    ShareView,
+    parse,
+)
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.options import examples, output_option
@@ -25,6 +33,29 @@ def capacity(ctx: click.Context, holdings: bool, output: Output) -> None:
             print_json(answer)
         else:
             _print(parse(answer, CapacityView))
+
+
+@click.command(epilog=examples("moorage pools", "moorage pools -o json"))
+@output_option()
+@click.pass_context
+def pools(ctx: click.Context, output: Output) -> None:
+    """Show the warm pools of templates: how many vClusters wait for a request."""
+    with api_session(ctx, output) as api:
+        answer = api.call("GET", "pools")
+        if output is Output.JSON:
+            print_json(answer)
+            return
+        found = parse(answer, PoolList).pools
+        rows = [pool_row(one) for one in found]
+        columns = ["template", "ready", "in the making", "wanted", "policy", ""]
+        print_table(columns, rows, empty="No template keeps a warm pool.")
+
+
+def pool_row(pool: PoolView) -> list[str]:
+    """Return the cells of a pool: how full it is, what its template says, and what is wrong."""
+    problem = f"{'stopped' if pool.has_stopped else 'the last one failed'}: {pool.problem}"
+    counts = [str(number) for number in (pool.ready, pool.making, pool.wanted)]
+    return [pool.template, *counts, pool.policy, problem if pool.problem else ""]
 
 
 def _print(view: CapacityView) -> None:

@@ -10,7 +10,7 @@ from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
 from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
-from starter.cli.client.template_views import Parameter, TemplateView
+from starter.cli.client.template_views import Parameter, TemplateView, WarmPool
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
@@ -102,6 +102,7 @@ def template_lines(template: TemplateView) -> list[str]:
         "warned": ", ".join(f"{format_duration(lead)} before" for lead in ttl.warnings),
         "kept after": format_duration(ttl.grace) if ttl.grace else "",
         "sleeps": _sleep_policy(template.sleep),
+        "made ahead": _warm_pool(template.warm),
         "teams": ", ".join(template.teams) or "all",
     }
     lines = [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
@@ -232,6 +233,15 @@ def _offer(view: EnvironmentView) -> str:
     if view.owner_left_at is None or view.ended:
         return ""
     return f", who has left; a member of the team can take it: moorage transfer {view.name} --to EMAIL"
+
+
+def _warm_pool(pool: WarmPool | None) -> str:
+    """Format how many vClusters of a template are made ahead; "" if none are."""
+    if pool is None:
+        return ""
+    most = f", up to {pool.most} while they are taken quickly" if pool.most else ""
+    hours = f", in {pool.hours}" if pool.hours else ""
+    return f"{pool.ready} ready{most}{hours}"
 
 
 def _sleep_policy(policy: SleepPolicy | None) -> str:

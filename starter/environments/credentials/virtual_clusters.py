@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from clients.errors import ClientError, Denied, Unreachable
+from clients.host.health import find_namespace
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host, VirtualCluster
 from contracts.credentials import CLUSTER_FIELDS
@@ -89,6 +90,7 @@ class _ByHostWorker:
                 host=environment.host,
                 mark=environment.mark,
                 derived_name=environment.derived_name,
+                standby_name=environment.host_name if environment.standby else "",
                 **fields,
             )
         )
@@ -131,10 +133,10 @@ class VirtualClusters:
         """Return the administrator's kubeconfig; raise NotUsable if it is not there."""
         host = self._host(environment)
         # Check the namespace first, because that name may now belong to another life or another owner.
-        namespace = await host.get_namespace(environment.derived_name)
+        namespace = await find_namespace(host, environment.host_names, environment.mark.labels)
         if namespace is None or not environment.mark.matches_labels(namespace.labels):
             raise NotUsable(_missing(environment))
-        kubeconfig = await host.kubeconfig(environment.derived_name, environment.derived_name)
+        kubeconfig = await host.kubeconfig(namespace.name, namespace.name)
         if kubeconfig is None:
             raise NotUsable(_missing(environment))
         return kubeconfig

@@ -54,13 +54,14 @@ class ListedRows:
     async def _make(self, run: WorkflowExecution) -> EnvironmentRow:
         ended = run.status is not WorkflowExecutionStatus.RUNNING
         outcome = Outcome.FAILED if run.status is WorkflowExecutionStatus.FAILED else None
-        request_id = ""
+        request_id = standby = ""
         # If the encryption key of a run is missing, list the run with its unencrypted fields: one run must
         # not make the whole list fail.
         left = None
         with suppress(DecodeError):
             left = None if ended else await owner_left_at(run)
             request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
+            standby = await memo_value(run, workflow_memo.STANDBY, "")
             if run.status is WorkflowExecutionStatus.COMPLETED:
                 status = await self._reader.end_of(run)
                 outcome = status.outcome if status else None
@@ -79,5 +80,6 @@ class ListedRows:
             ended_at=run.close_time,
             labels=run_labels(run),
             owner_left_at=left,
+            standby=standby,
             run_id=run.run_id,
         )

@@ -14,12 +14,12 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.capacity.models import ReservationRequest
+from contracts.capacity.models import ReservationRequest, StandbyName
 from contracts.environment import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
-from contracts.types.naming import life_id, request_id
+from contracts.types.naming import OwnerMark, life_id, request_id
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.catalogue.loader import Catalogue, offered_templates
 from starter.config_files.reloading import Reloaded
@@ -193,6 +193,8 @@ class EnvironmentStarter:
             try:
                 if latest is None:
                     return await self._start(start, reservation)
+                if latest.is_standby and not latest.ended:
+                    raise Refused(Refusal.taken(start.environment.name))
                 if latest.closed_from_outside:
                     await ensure_nothing_left_behind(self._reader, start.environment.name)
                 if latest.request_id == start.request_id:
@@ -211,7 +213,11 @@ class EnvironmentStarter:
         decision = await self._reservations.reserve(reservation)
         if decision.refusal:
             raise NoCapacity(decision.refusal, decision.next_end)
-        placed = {"host": decision.host, "own_queues": self._own_queues.of(decision.host)}
+        placed = {
+            "host": decision.host,
+            "own_queues": self._own_queues.of(decision.host),
+            "standby": _mark_of(decision.standby, start.environment.mark.installation),
+        }
         environment = start.environment.model_copy(update=placed)
         start = start.model_copy(update={"environment": environment})
         try:
@@ -268,6 +274,10 @@ async def ensure_nothing_left_behind(reader: EnvironmentReader, name: str) -> No
     snapshot = await reader.read(name)
     if snapshot and snapshot.view.phase is Phase.ORPHANED:
         raise LeftBehind(snapshot)
+
+
+def _mark_of(standby: StandbyName | None, installation: str) -> OwnerMark | None:
+    return OwnerMark(installation=installation, name=standby.name, life=standby.life) if standby else None
 
 
 def _created(start: EnvironmentStart, what: str) -> Answer:

@@ -1,0 +1,189 @@
+"""The part of the capacity workflow that keeps warm pools: starts standbys, and ends those not wanted.
+
+Without a pool it does nothing: no command, no timer.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.capacity.admission import decide_standby_place
+    from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
+    from contracts.capacity.models import (
+        PlacementDecision,
+        Reservation,
+        ReservationRequest,
+        Standby,
+        StandbyName,
+    )
+    from contracts.capacity.pools import QUIET_TIME, PoolsInput, WantedPool
+    from contracts.environment_workflow import EnvironmentStart, undo_queue
+    from contracts.fleet_activities import PoolActivities
+    from contracts.standby import SIGNAL_WITHDRAW, StartStandbyInput, WithdrawInput
+    from contracts.types.naming import STANDBY_NAME_START, OwnerMark, workflow_id
+
+#: Between two looks at the pools while nothing happens: hours begin and end, and standbys age.
+LOOK_INTERVAL = timedelta(minutes=1)
+#: One start of a standby: a call to Temporal.
+START_TIMEOUT = timedelta(seconds=30)
+#: How long an environment that was given a standby may take to come to it, before it makes its own: the steps
+#: before that take seconds.
+GIVEN_TIME = timedelta(minutes=5)
+#: The length of the random part of a standby's name.
+_NAME_LENGTH = 12
+
+
+class PoolKeeper:
+    """Keeps the pools of a ledger as they are wanted. `ended` are lives that the audit must not adopt."""
+
+    def __init__(self, ledger: CapacityLedger, ended: dict[str, datetime]) -> None:
+        self._ledger = ledger
+        self._ended = ended
+        self._withdrawing: list[tuple[StandbyName, WithdrawInput]] = []
+        self._last_request: datetime | None = None
+        self._has_changed = False
+
+    async def keep(self, is_audited: Callable[[], bool]) -> None:
+        """Keep the pools until this task is cancelled, from the first audit on."""
+        while True:
+            await workflow.wait_condition(lambda: is_audited() and self._has_work())
+            self._has_changed = False
+            await self._withdraw()
+            if not self._quiet_left():
+                await self._look()
+            if not self._has_changed and self._ledger.pools.is_in_use:
+                with suppress(TimeoutError):
+                    await workflow.wait_condition(
+                        lambda: self._has_changed,
+                        timeout=self._quiet_left() or LOOK_INTERVAL,
+                        timeout_summary="until the next look at the warm pools",
+                    )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every standby knows that its offer has ended."""
+        return not self._withdrawing
+
+    def want(self, wanted: PoolsInput) -> None:
+        """Take over what the catalogue wants."""
+        before = self._ledger.pools.wanted
+        self._ledger.pools.want(wanted, workflow.now())
+        self._has_changed = self._has_changed or before != wanted
+
+    def report(self, name: str, life: str, problem: str) -> None:
+        """Take over what a standby says of itself."""
+        self._ledger.pools.report(name, life, problem)
+        self._has_changed = True
+
+    def note_decisions(self, names: tuple[str, ...], decisions: tuple[PlacementDecision, ...]) -> None:
+        """Note that people have asked, and end the offers of what they were given or have displaced."""
+        self._last_request = workflow.now()
+        for name, decision in zip(names, decisions, strict=True):
+            if decision.standby:
+                # An environment that asks again gets the same answer, and then this changes nothing.
+                given = WithdrawInput(reason=f"{name} was given it", after=GIVEN_TIME)
+                self._end(decision.standby, given)
+            for displaced in decision.displaced:
+                self._end(displaced, WithdrawInput(reason=f"its room is needed by {name}"))
+
+    def _end(self, standby: StandbyName, input: WithdrawInput) -> None:
+        self._ended[standby.life] = workflow.now()
+        self._withdrawing.append((standby, input))
+        self._has_changed = True
+
+    def _has_work(self) -> bool:
+        return self._ledger.pools.is_in_use or bool(self._withdrawing)
+
+    def _quiet_left(self) -> timedelta | None:
+        """Return how long no person may ask before standbys are made; None if that is over."""
+        if self._last_request is None:
+            return None
+        left = self._last_request + QUIET_TIME - workflow.now()
+        return left if left > timedelta(0) else None
+
+    async def _withdraw(self) -> None:
+        while self._withdrawing:
+            standby, input = self._withdrawing[0]
+            handle = workflow.get_external_workflow_handle(workflow_id(standby.name))
+            # One that cannot be signalled is over.
+            with suppress(FailureError):
+                await handle.signal(SIGNAL_WITHDRAW, input)
+            self._withdrawing.pop(0)
+
+    async def _look(self) -> None:
+        pools, ledger = self._ledger.pools, self._ledger
+        pools.keep_only((held.name, held.lives) for held in ledger)
+        for name in pools.surplus(workflow.now()):
+            life = pools.standbys.pop(name).life
+            ledger.remove(name)
+            self._end(StandbyName(name=name, life=life), WithdrawInput(reason="its pool wants it no more"))
+        await self._withdraw()
+        for pool in pools.wanted.pools:
+            for _ in range(pools.missing(pool, workflow.now())):
+                if not await self._start(pool):
+                    break
+
+    async def _start(self, pool: WantedPool) -> bool:
+        """Start a standby where there is room; return whether there was."""
+        request_id = workflow.uuid4().hex
+        name = STANDBY_NAME_START + workflow.uuid4().hex[:_NAME_LENGTH]
+        mark = OwnerMark.for_request(pool.environment.mark.installation, name, request_id)
+        environment = pool.environment.model_copy(update={"mark": mark})
+        now = workflow.now()
+        place = Reservation(
+            name=name,
+            owner=environment.owner,
+            team=environment.spec.team,
+            template=pool.template,
+            host="",
+            size=pool.size,
+            ends=to_epoch_seconds(now + environment.ttl),
+            claims=((mark.life, to_epoch_seconds(now)),),
+        )
+        host = decide_standby_place(self._ledger, _request_of(pool, place, now + environment.ttl), now)
+        if not host:
+            return False
+        # Before the call: no other request may get the same room meanwhile.
+        self._ledger.put(replace(place, host=host))
+        self._ledger.pools.add(name, Standby(life=mark.life, pool=pool.key))
+        start = EnvironmentStart(
+            environment=environment.model_copy(update={"host": host}),
+            request_id=request_id,
+            people_are_checked=True,
+        )
+        queue = workflow.info().task_queue
+        try:
+            await workflow.execute_activity_method(
+                PoolActivities.start,
+                StartStandbyInput(start=start, pool=pool.key, task_queue=queue),
+                task_queue=undo_queue(queue),
+                schedule_to_close_timeout=START_TIMEOUT,
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
+                summary=f"start {name}",
+            )
+        except ActivityError as error:
+            # It may have started all the same: then the audit finds it.
+            workflow.logger.warning("standby %s was not started: %s", name, error.cause)
+            self._ledger.remove(name)
+            self._ledger.pools.standbys.pop(name, None)
+            return False
+        return True
+
+
+def _request_of(pool: WantedPool, place: Reservation, ends_at: datetime) -> ReservationRequest:
+    return ReservationRequest(
+        name=place.name,
+        life=next(iter(place.lives)),
+        owner=place.owner,
+        team=place.team,
+        template=place.template,
+        size=place.size,
+        hosts=pool.hosts,
+        ends_at=ends_at,
+    )
