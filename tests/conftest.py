@@ -10,10 +10,11 @@ from hypothesis import settings
 from structlog.dev import ConsoleRenderer, plain_traceback
 from temporalio.testing import WorkflowEnvironment
 
+from embedded.stack import supervisor
 from embedded.stack.stack import Stack
 from tests.api.caller import Caller, calling
 from tests.support.pending_tasks import pending_tasks
-from tests.support.processes import disown_fork_server, own_fork_server
+from tests.support.processes import disown_fork_server, fork_launcher, own_fork_server
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried
 from tests.support.temporal_server import running_temporal_server
 from tests.support.worker_processes import with_workers
@@ -86,6 +87,8 @@ def pytest_configure() -> None:
     # the API it takes five seconds of processor.
     ConsoleRenderer.get_active().exception_formatter = plain_traceback
     own_fork_server()
+    # Each process of a run starts stacks; a separate launcher takes four seconds of processor for imports.
+    supervisor._start_launcher = fork_launcher  # type: ignore[assignment]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -125,6 +125,16 @@ def disown_fork_server() -> None:
         shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
 
 
+def fork_launcher(environment: Mapping[str, str]) -> tuple[Process, socket.socket]:
+    """Start the launcher of stacks, as `embedded.stack.supervisor` does, which imports all that they need."""
+    ours, theirs = socket.socketpair()
+    with theirs, open(os.devnull, "wb") as nothing:
+        process = spawn_module(
+            "embedded.stack.fork_server", env=environment, stdin=theirs.fileno(), stdout=nothing.fileno()
+        )
+    return process, ours
+
+
 def spawn_module(
     module: str,
     arguments: Sequence[str] = (),

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +29,7 @@ from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo
 from tests.support.deadline import HANG
-from tests.support.stand_ins import CHECKOUT
+from tests.support.processes import spawn_module
 from tests.workflows.conftest import LIFE, Bench, until
 from tests.workflows.scripted_activities import fails_for_good, waits
 from tests.workflows.sweeping import (
@@ -252,9 +251,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
     [not_yet] = await many(bench, 1, 300)
     queue = fresh_name("killed")
     address = server.client.service_client.config.target_host
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.workflows.sweep_worker", address, queue, cwd=CHECKOUT
-    )
+    process = spawn_module("tests.workflows.sweep_worker", [address, queue], stdin=0)
     try:
         sweep = await Sweeper(bench.client, queue).begin(
             page_size=2, concurrency=1, lookahead=timedelta(0), ends_per_second=TEARDOWNS_PER_SECOND
@@ -269,7 +266,7 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
             pytest.fail("it never came to its fourth page")
     finally:
         process.kill()
-        await process.wait()
+        process.wait()
     ended_by_then = await _count_over(bench.client, handles)
     assert ended_by_then < len(handles), "it was over before it could be killed"
     async with sweeping(bench.client, queue):
