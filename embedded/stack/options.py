@@ -60,11 +60,11 @@ class Options:
 
     `people` all get a token; the first of them is the local person. `timeout` is the longest wait for one
     response of any system. `environment` is added to that of the worker and the API: any setting.
-    `environment_of` is added to that of one of the two. `stand_ins` has further options of a stand-in, see
-    `embedded.standin_options`; those in `own_process` do not share one with the others. `timeouts` None means
-    the defaults of the settings. `temporal_command` starts a Temporal server instead of the dev server; it
-    gets `--folder`, `--port`, `--http-port` and `--metrics-port`, and serves our search attributes.
-    `background_niceness` is that of worker and stand-ins.
+    `environment_of` is added to that of one of the two, or of the Temporal server. `stand_ins` has further
+    options of a stand-in, see `embedded.standin_options`; those in `own_process` do not share one with the
+    others. `timeouts` None means the defaults of the settings. `temporal_command` starts a Temporal server
+    instead of the dev server; it gets `--folder`, `--port`, `--http-port` and `--metrics-port`, and serves
+    our search attributes. `background_niceness` is that of worker and stand-ins.
     """
 
     fresh: bool = False

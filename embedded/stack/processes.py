@@ -299,7 +299,8 @@ class ProcessSpecs:
         async def ready() -> bool:
             return temporal_server.is_ready(*await get(http_port, temporal_server.READY_PATH))
 
-        spec = ProcessSpec(Part.TEMPORAL, command, base_environment(), ready)
+        environment = base_environment() | dict(self._options.environment_of.get(Part.TEMPORAL, {}))
+        spec = ProcessSpec(Part.TEMPORAL, command, environment, ready)
         if not self._options.temporal_command:
             return spec
         return dataclasses.replace(spec, start_seconds=OTHER_TEMPORAL_SECONDS)

@@ -236,6 +236,13 @@ async def test_settings_of_others_do_not_leak(tmp_path: Path, monkeypatch: pytes
         assert "TEMPORAL_API_KEY" not in stack.env
 
 
+def test_the_temporal_server_has_a_variable_of_its_own(tmp_path: Path) -> None:
+    with opened(tmp_path) as folder:
+        specs = ProcessSpecs(folder, Options(environment_of={Part.TEMPORAL: {"ITS_OWN": "1"}}))
+        assert specs.spec(Part.TEMPORAL).environment["ITS_OWN"] == "1"
+        assert "ITS_OWN" not in specs.settings()
+
+
 def test_the_api_trusts_the_provider_by_the_options_that_it_has(tmp_path: Path) -> None:
     given = {"audience": "another-api", "client_id": "another"}
     folder = StackFolder(tmp_path)

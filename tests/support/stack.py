@@ -30,6 +30,7 @@ from embedded.stack.fork_server import PYTHON
 from embedded.stack.stack import Options, Part, Person, Stack
 from tests.support.deadline import HANG
 from tests.support.stand_ins import TLS
+from tests.support.temporal_server import ONE_THREAD
 from worker.codec import Keyring
 from worker.data_converter import data_converter
 
@@ -112,6 +113,7 @@ def hurried(**changes: Any) -> Options:
     No reconcile sweep is scheduled there: it would adopt what other tests leave without a workflow.
     """
     environment = {"MOORAGE_RECONCILE__INTERVAL": "10000d", **changes.pop("environment", {})}
+    environment_of = {Part.TEMPORAL: ONE_THREAD, **changes.pop("environment_of", {})}
     options = Options(
         # The Web UI that it is for is not looked at: a process less for every stack.
         parts=frozenset(Part) - {Part.CODEC_SERVER},
@@ -122,5 +124,6 @@ def hurried(**changes: Any) -> Options:
         temporal_command=temporal_command(),
         background_niceness=0,  # the tests wait for the worker
         environment=environment,
+        environment_of=environment_of,
     )
     return dataclasses.replace(options, **changes)
