@@ -278,13 +278,13 @@ async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
 
 
 async def _count_over(client: Client, handles: set[str]) -> int:
-    phases = await asyncio.gather(
-        *(
-            client.get_workflow_handle_for(EnvironmentWorkflow.run, id).query(EnvironmentWorkflow.status)
-            for id in handles
+    async def is_over(id: str) -> bool:
+        handle: WorkflowHandle[EnvironmentWorkflow, Any] = client.get_workflow_handle_for(
+            EnvironmentWorkflow.run, id
         )
-    )
-    return sum(status.outcome is not None for status in phases)
+        return (await handle.query(EnvironmentWorkflow.status)).outcome is not None
+
+    return sum(await asyncio.gather(*(is_over(id) for id in handles)))
 
 
 async def test_what_cannot_be_asked_is_reported_and_blocks_no_other(bench: Bench) -> None:
