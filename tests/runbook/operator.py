@@ -102,7 +102,13 @@ class Operator:
             program, *arguments = shlex.split(command)
             if program == "moorage":
                 return await asyncio.to_thread(
-                    run_module, "moorage", arguments, self.env, cwd=self.folder, together=True
+                    run_module,
+                    "moorage",
+                    arguments,
+                    self.env,
+                    cwd=self.folder,
+                    together=True,
+                    timeout=3 * HANG,
                 )
         process = await asyncio.create_subprocess_exec(
             program,
