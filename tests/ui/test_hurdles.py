@@ -92,7 +92,7 @@ async def test_the_same_form_twice_without_javascript_asks_once(
         page = someone.page
         await page.get_by_label("Name", exact=True).fill(name)
         await page.get_by_role("button", name="Ask for it").dblclick(no_wait_after=True)
-        # The second click breaks off the first navigation, which waiting for a navigation takes for a failure.
+        # The second click breaks off the first navigation: to wait for a navigation would fail.
         await expect(page).to_have_url(re.compile(rf"/environments/{name}\?done="), timeout=MAX_WAIT)
     assert await lives_of(bob, name) == 1
 
