@@ -236,6 +236,9 @@ async def test_without_a_worker(house: House) -> None:
     bob = await house.of("bob")
     await house.stack.stop(Part.WORKER)
     try:
+        # Once it is known, the page says it, by a live update above what it shows already.
+        await bob.open("/environments/ready")
+        await bob.sees("No worker is answering")
         for name, path in (
             ("no-worker-list", "/"),
             ("no-worker-templates", "/new"),
