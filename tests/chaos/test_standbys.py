@@ -39,18 +39,6 @@ async def battered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[St
         yield stack
 
 
-@pytest.fixture
-async def asking(battered: Stack) -> AsyncIterator[Asking]:
-    async with Asking(battered) as asking:
-        yield asking
-    no_faults(battered)
-
-
-@pytest.fixture
-def systems(battered: Stack) -> Systems:
-    return Systems(battered)
-
-
 async def filled(asking: Asking, ready: int = 1) -> None:
     """Wait until so many standbys can be taken over."""
     pools: list[dict[str, Any]] = []
