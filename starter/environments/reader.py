@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
-from temporalio.api.common.v1 import WorkflowExecution as ExecutionId
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse,
-)
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -40,6 +36,7 @@ from starter.environments.run_description import memo_value, owner_left_at, prog
 from starter.environments.schemas import EnvironmentView, Progress, view_of_status
 from starter.shared_reads import REFRESH_AT, SharedReads
 from starter.temporal.errors import CALL_TIMEOUT, NO_WORKER, QUERY_TIMEOUT, map_rpc_errors
+from starter.temporal.run_messages import decode_description, describe_latest_run
 from worker.codec import ForeignPayload
 from workflows.environment import EnvironmentWorkflow
 
@@ -313,27 +310,13 @@ class EnvironmentReader:
         return await self._snapshot(run, status, {}, remark)
 
     async def _describe(self, name: str) -> DescribeWorkflowExecutionResponse | None:
-        request = DescribeWorkflowExecutionRequest(
-            namespace=self._client.namespace, execution=ExecutionId(workflow_id=workflow_id(name))
-        )
         try:
-            with map_rpc_errors():
-                # Not the client's `describe`: it decodes the search attributes, twice, also those of a run
-                # that has not changed.
-                return await self._client.workflow_service.describe_workflow_execution(
-                    request, retry=True, timeout=CALL_TIMEOUT
-                )
+            return await describe_latest_run(self._client, workflow_id(name))
         except RPCError:
             return None
 
     def _run(self, described: DescribeWorkflowExecutionResponse) -> WorkflowExecutionDescription:
-        # The SDK has no public way from a message to this class but to describe the run again.
-        return WorkflowExecutionDescription._from_raw_info(
-            described.workflow_execution_info,
-            namespace=self._client.namespace,
-            converter=self._client.data_converter,
-            raw_description=described,
-        )
+        return decode_description(self._client, described)
 
     async def _query_status(self, id: str, run_id: str) -> tuple[EnvironmentStatus | None, str]:
         handle: WorkflowHandle[EnvironmentWorkflow, Any] = self._client.get_workflow_handle_for(

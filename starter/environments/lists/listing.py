@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -24,7 +23,7 @@ from starter.environments.lists.rows import ListedRows
 from starter.environments.reader import EnvironmentReader
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.shared_reads import CachedReads
-from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
+from starter.temporal.run_messages import list_runs
 from worker.codec import DecodeError
 
 WORKFLOW_TYPE = "EnvironmentWorkflow"
@@ -167,17 +166,7 @@ class EnvironmentList:
         return rows, False
 
     async def _read_page(self, key: "_PageKey") -> tuple[list[EnvironmentRow], bytes | None]:
-        request = ListWorkflowExecutionsRequest(
-            namespace=self._client.namespace,
-            query=key.query,
-            page_size=key.limit,
-            next_page_token=key.token or b"",
-        )
-        with map_rpc_errors():
-            # Not the client's `list_workflows`: it decodes every run, also those whose rows are kept.
-            found = await self._client.workflow_service.list_workflow_executions(
-                request, retry=True, timeout=CALL_TIMEOUT
-            )
+        found = await list_runs(self._client, key.query, limit=key.limit, token=key.token or b"")
         rows = await self._read_rows(found.executions, with_problems=key.with_problems)
         return rows, found.next_page_token or None
 

@@ -12,6 +12,7 @@ from contracts.types.naming import life_id, name_from_workflow_id
 from starter.environments.reader import EnvironmentReader
 from starter.environments.run_description import attribute, memo_value, owner_left_at, phase_of, run_labels
 from starter.environments.schemas import EnvironmentRow
+from starter.temporal.run_messages import decode_listed_run
 from worker.codec import DecodeError
 
 #: Rows in the cache: a few kilobytes each, for the pages that callers read now.
@@ -40,8 +41,7 @@ class ListedRows:
         if kept and kept[0] == described:
             self._kept.move_to_end(run_id)
             return kept[1]
-        # The SDK has no public way from a message to this class but to list, which decodes every run.
-        run = WorkflowExecution._from_raw_info(info, self._client.namespace, self._client.data_converter)
+        run = decode_listed_run(self._client, info)
         row = await self._make(run)
         # Without an outcome, its result could not be read: the next caller tries again.
         if row.life and (row.outcome or run.status is not WorkflowExecutionStatus.COMPLETED):
