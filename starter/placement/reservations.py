@@ -147,26 +147,12 @@ class Reservations:
 
     async def state(self, request: StateInput) -> CapacityState:
         """Return the state of the capacity; raise NoWorker or TemporalUnavailable."""
-        with map_rpc_errors():
-            try:
-                state: CapacityState = await self._handle.query(
-                    CapacityWorkflow.state, request, rpc_timeout=QUERY_TIMEOUT
-                )
-            except RPCError as error:
-                await self._ensure_key()
-                raise _no_worker(error) from error
+        state: CapacityState = await self._query(CapacityWorkflow.state, request)
         return state
 
     async def list_reservations(self) -> tuple[Reservation, ...]:
         """Return all reservations; raise NoWorker or TemporalUnavailable."""
-        with map_rpc_errors():
-            try:
-                held: ReservationList = await self._handle.query(
-                    CapacityWorkflow.reservations, rpc_timeout=QUERY_TIMEOUT
-                )
-            except RPCError as error:
-                await self._ensure_key()
-                raise _no_worker(error) from error
+        held: ReservationList = await self._query(CapacityWorkflow.reservations)
         return held.reservations
 
     async def want_pools(self, wanted: PoolsInput) -> None:
@@ -183,16 +169,7 @@ class Reservations:
 
     async def list_pools(self) -> tuple[PoolCount, ...]:
         """Return how the warm pools stand; raise NoWorker or TemporalUnavailable."""
-        with map_rpc_errors():
-            try:
-                found: PoolCounts = await self._handle.query(
-                    CapacityWorkflow.pools, rpc_timeout=QUERY_TIMEOUT
-                )
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return ()
-                await self._ensure_key()
-                raise _no_worker(error) from error
+        found: PoolCounts = await self._query(CapacityWorkflow.pools, if_missing=PoolCounts(pools=()))
         return found.pools
 
     async def ensure_started(self) -> None:
@@ -200,6 +177,17 @@ class Reservations:
         await self._client.start_workflow(
             CapacityWorkflow.run, self._start, **self._options, rpc_timeout=CALL_TIMEOUT
         )
+
+    async def _query(self, query: Any, *args: Any, if_missing: Any = None) -> Any:
+        """Return the workflow's answer, or `if_missing` if that is given and there is no workflow."""
+        with map_rpc_errors():
+            try:
+                return await self._handle.query(query, *args, rpc_timeout=QUERY_TIMEOUT)
+            except RPCError as error:
+                if if_missing is not None and error.status is RPCStatusCode.NOT_FOUND:
+                    return if_missing
+                await self._ensure_key()
+                raise _no_worker(error) from error
 
     async def _send(self) -> None:
         while self._waiting:
