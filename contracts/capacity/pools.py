@@ -18,7 +18,7 @@ from contracts.warm_pool import WarmPool
 
 #: The signal with which the API says what it wants.
 SIGNAL_WANT_POOLS = "want_pools"
-#: The API renews what it wants every minute. After this time without it nothing is made any more.
+#: The API renews what it wants every three minutes. After this time without it nothing is made any more.
 WANTED_FOR = timedelta(minutes=10)
 #: How long no person may have asked for a place before standbys are made: people come first.
 QUIET_TIME = timedelta(seconds=5)

@@ -101,4 +101,7 @@ class PoolSync:
                 await self.sync()
             except TemporalUnavailable as error:
                 _log.warning("the warm pools are not renewed", cause=str(error))
+            except Exception:
+                # The next look may succeed; without one, all pools would end after `WANTED_FOR`.
+                _log.exception("the warm pools are not renewed")
             await asyncio.sleep(LOOK_SECONDS)

@@ -1,5 +1,6 @@
 """What the API tells the capacity workflow of warm pools: nothing where no template has one."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from contracts.warm_pool import WarmPool
 from starter.installation_settings import InstallationConfig
 from starter.placement import pools
 from starter.placement.pools import PoolSync, wanted_pools
+from starter.temporal.errors import TemporalUnavailable
 from tests.workflows.conftest import a_start
 
 COLD = a_start("a").environment.template
@@ -72,6 +74,33 @@ async def test_what_does_not_change_is_renewed(monkeypatch: pytest.MonkeyPatch) 
     await sync.sync()
     await sync.sync()
     assert len(recorder.wanted) == 2
+
+
+@pytest.mark.parametrize("failure", [TemporalUnavailable("Temporal cannot be reached."), RuntimeError("x")])
+async def test_a_failure_does_not_end_the_renewals(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "LOOK_SECONDS", 0.0)
+    renewed = asyncio.Event()
+
+    class Failing(Recorder):
+        async def want_pools(self, wanted: PoolsInput) -> None:
+            if not self.wanted:
+                self.wanted.append(wanted)
+                raise failure
+            renewed.set()
+
+    sync = a_sync(Failing(), [WARM])
+    sync.start()
+    await renewed.wait()
+    await sync.stop()
+
+
+def test_a_template_of_which_no_environment_can_be_made_has_no_pool() -> None:
+    """Ensures that its mistake, which each request tells of, does not hinder the pools of others."""
+    limits = {"controlPlane": {"statefulSet": {"resources": {"limits": {"cpu": "much"}}}}}
+    wrong = WARM.model_copy(update={"values": limits})
+    assert [pool.environment.template for pool in wanted_pools([wrong, WARM], INSTALLATION).pools] == [WARM]
 
 
 def test_a_pool_is_for_the_hosts_and_the_requests_of_its_template() -> None:
