@@ -5,17 +5,16 @@ from collections import OrderedDict
 from collections.abc import Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from clients.errors import ClientError
 from clients.host.health import read_health as of_host
 from clients.host.models import Health
 from clients.host.protocol import Host
-from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
+from contracts.host_requests import HostAnswer, HostRequestKind
 from contracts.types.naming import OwnerMark
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES, EnvironmentRow, Unwell
-from starter.host_workers.requests import HostRequests
+from starter.host_workers.requests import HostRequests, Located, request_about
 from starter.temporal.errors import TemporalUnavailable
 
 #: How long the answer of a host is valid, for all callers.
@@ -31,22 +30,6 @@ LISTED_FRESH_SECONDS = 60.0
 MAX_LISTED_CALLS = 20
 #: Number of environments in the cache.
 MAX_CACHED = 2000
-
-
-class Located(Protocol):
-    """What is needed of an environment to ask its host; `Environment` has it."""
-
-    @property
-    def mark(self) -> OwnerMark:
-        """The owner mark of its namespace."""
-
-    @property
-    def host(self) -> str:
-        """The name of its host."""
-
-    @property
-    def host_names(self) -> tuple[str, ...]:
-        """The names that its namespace and its release may have; the last is its own."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +146,7 @@ class EnvironmentHealth:
         return known.call
 
     async def _by_host_worker(self, environment: Located) -> Health:
-        request = HostRequest(
-            kind=HostRequestKind.HEALTH,
-            host=environment.host,
-            mark=environment.mark,
-            derived_name=environment.host_names[-1],
-            standby_name="" if len(environment.host_names) == 1 else environment.host_names[0],
-        )
+        request = request_about(environment, HostRequestKind.HEALTH)
         try:
             answer = await self._requests.send(request) if self._requests else HostAnswer()
         except TemporalUnavailable:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
@@ -12,13 +12,49 @@ from clients.errors import ClientError, Denied, MalformedAnswer, NotYet, Rejecte
 from contracts.environment import System
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
 from contracts.errors import ErrorType
-from contracts.host_requests import HOST_REQUEST_ID, HOST_REQUEST_WORKFLOW, HostAnswer, HostRequest
+from contracts.host_requests import (
+    HOST_REQUEST_ID,
+    HOST_REQUEST_WORKFLOW,
+    HostAnswer,
+    HostRequest,
+    HostRequestKind,
+)
 from contracts.temporal.foreign_payload import RejectedPayload
 from contracts.temporal.task_queues import system_queue
+from contracts.types.naming import OwnerMark
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 
 #: A person waits. This is longer than the worker's own time for an answer, so that its error arrives.
 ANSWER_TIMEOUT = timedelta(seconds=20)
+
+
+class Located(Protocol):
+    """The properties of an environment that a request to its host needs; `Environment` has them."""
+
+    @property
+    def mark(self) -> OwnerMark:
+        """The owner mark of its namespace."""
+
+    @property
+    def host(self) -> str:
+        """The name of its host."""
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names that its namespace and its release may have; the last is its own."""
+
+
+def request_about(environment: Located, kind: HostRequestKind, **fields: Any) -> HostRequest:
+    """Return a request to the worker beside the environment's host."""
+    *standby, derived = environment.host_names
+    return HostRequest(
+        kind=kind,
+        host=environment.host,
+        mark=environment.mark,
+        derived_name=derived,
+        standby_name=standby[0] if standby else "",
+        **fields,
+    )
 
 
 class HostRequests:

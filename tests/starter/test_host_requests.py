@@ -11,7 +11,9 @@ from clients.errors import ClientError, Denied, NotYet, Rejected, Throttled, Unr
 from contracts.errors import ErrorType
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from contracts.types.naming import OwnerMark
-from starter.host_workers.requests import HostRequests
+from starter.environments.health import ListedEnvironment
+from starter.host_workers.requests import HostRequests, request_about
+from tests.starter.test_chart_check import environment
 
 REQUEST = HostRequest(
     kind=HostRequestKind.CLUSTER,
@@ -19,6 +21,18 @@ REQUEST = HostRequest(
     mark=OwnerMark(installation="i" * 12, name="demo", life="0" * 20),
     derived_name="mrg-demo",
 )
+
+
+@pytest.mark.parametrize("standby", [None, OwnerMark(installation="i" * 12, name="standby-1", life="1" * 20)])
+def test_a_request_has_the_names_that_its_environment_may_have_on_its_host(standby: OwnerMark | None) -> None:
+    """Ensures that an environment with a standby is found, also by a list, under the name of the standby."""
+    one = environment().model_copy(update={"standby": standby})
+    listed = ListedEnvironment(one.mark, one.host, one.prefix, standby.name if standby else "")
+    assert len(one.host_names) == (2 if standby else 1)
+    for asked in (one, listed):
+        request = request_about(asked, HostRequestKind.HEALTH)
+        assert request.host_names == one.host_names
+        assert (request.host, request.mark, request.derived_name) == (one.host, one.mark, one.derived_name)
 
 
 class Temporal:

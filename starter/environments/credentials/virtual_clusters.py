@@ -18,10 +18,10 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host, VirtualCluster
 from contracts.credentials import CLUSTER_FIELDS
 from contracts.environment import SLEEP_PHASES, Environment, Phase, StepState
-from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
+from contracts.host_requests import HostAnswer, HostRequestKind
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES
-from starter.host_workers.requests import HostRequests
+from starter.host_workers.requests import HostRequests, request_about
 
 #: Open connections. Each has a TLS context and some sockets; opening one costs two calls to the host.
 MAX_CONNECTIONS = 200
@@ -84,16 +84,7 @@ class _ByHostWorker:
 
     async def ask(self, kind: HostRequestKind, **fields: Any) -> HostAnswer:
         environment = self._environment
-        answer = await self._requests.send(
-            HostRequest(
-                kind=kind,
-                host=environment.host,
-                mark=environment.mark,
-                derived_name=environment.derived_name,
-                standby_name=environment.host_name if environment.standby else "",
-                **fields,
-            )
-        )
+        answer = await self._requests.send(request_about(environment, kind, **fields))
         if not answer.is_there:
             raise NotUsable(_missing(environment))
         return answer
