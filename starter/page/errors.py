@@ -1,7 +1,11 @@
 """All errors of the page as pages, in the words of the API's problem details."""
 
+from typing import Any, TypeVar
+
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from contracts.telemetry.trace_context import current_trace_id
@@ -11,6 +15,8 @@ from starter.api.problem_details import EXPECTED_ERRORS, ApiProblem, ProblemType
 from starter.page.rendering import page
 
 _log = structlog.get_logger(__name__)
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def handle_problems(pages: FastAPI) -> None:
@@ -24,6 +30,15 @@ def handle_problems(pages: FastAPI) -> None:
 
     for kind in EXPECTED_ERRORS:
         pages.add_exception_handler(kind, answer)
+
+
+def api_request(model: type[_Model], **fields: Any) -> _Model:
+    """Return the API's request of a form; raise RequestValidationError, which has the words of the API."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        found = [one | {"loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(found) from None
 
 
 def problem_of(error: Exception, request: Request) -> ApiProblem:

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 
 from starter.api.dependencies import (
     CallerDep,
@@ -25,7 +23,7 @@ from starter.api.request_models import FreezeRequest
 from starter.api.routes.capacity import capacity
 from starter.api.routes.expiry import sweep as start_sweep
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
-from starter.page.errors import problem_of
+from starter.page.errors import api_request, problem_of
 from starter.page.rendering import page
 from starter.page.routes.platform.reconcile import facts_of
 
@@ -81,7 +79,7 @@ async def freeze_ends(
     """Let no environment end until the thaw."""
     ensure_allowed_globally(caller, GlobalVerb.FREEZE)
     try:
-        asked = _freeze_request(reason)
+        asked = api_request(FreezeRequest, reason=reason.strip())
         before = await parts.freeze.state()
         state, has_stopped = await parts.freeze.freeze(caller.email, asked.reason)
     except Exception as error:
@@ -154,15 +152,6 @@ async def _page(
         problem=problem.details if problem else None,
         reason=reason,
     )
-
-
-def _freeze_request(reason: str) -> FreezeRequest:
-    """Return the request; raise RequestValidationError, which has the words of the API."""
-    try:
-        return FreezeRequest(reason=reason.strip())
-    except ValidationError as error:
-        found = [one | {"loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found) from None
 
 
 def _back(done: str) -> Response:

@@ -4,10 +4,9 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 
+from contracts.reconcile.drift import is_to_repair
 from contracts.reconcile.models import MAX_ORPHANS
 from contracts.reconcile.outcomes import LifeOutcome, count_outcomes
 from starter.api.dependencies import CallerDep, ReconcileDep
@@ -15,6 +14,7 @@ from starter.api.request_models import ReconcileRequest
 from starter.api.routes.reconcile import reconcile as start_sweep
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
 from starter.expiry.reconcile import ReconcileView
+from starter.page.errors import api_request
 from starter.page.rendering import page
 
 router = APIRouter()
@@ -54,11 +54,7 @@ async def reconcile(
     confirmed: Annotated[str, Form(max_length=_MAX_CONFIRMED)] = "",
 ) -> Response:
     """Compare now, say what that would do, or confirm lives. The page of the sweep waits for the result."""
-    try:
-        body = ReconcileRequest(dry_run=dry_run, confirmed=confirmed.split())
-    except ValidationError as error:
-        found = [one | {"loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found) from None
+    body = api_request(ReconcileRequest, dry_run=dry_run, confirmed=confirmed.split())
     view = await start_sweep(body, sweeps, caller, Response())
     return RedirectResponse(f"{PATH}/{view.id}?dry_run={str(dry_run).lower()}", HTTPStatus.SEE_OTHER)
 
@@ -73,4 +69,4 @@ async def reconcile_result(
 
 
 def _page(request: Request, view: ReconcileView) -> Response:
-    return page(request, "platform/reconcile.html", **facts_of(view))
+    return page(request, "platform/reconcile.html", is_to_repair=is_to_repair, **facts_of(view))

@@ -5,9 +5,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from pydantic import ValidationError
 
 from contracts.rollout import (
     DEFAULT_STOP_AFTER,
@@ -25,7 +23,7 @@ from starter.api.routes.rollouts import roll_out, rollout_status
 from starter.api.routes.rollouts import stop_rollout as stop_running
 from starter.auth.policy import GlobalVerb, Principal, ensure_allowed_globally
 from starter.catalogue.loader import offered_templates
-from starter.page.errors import problem_of
+from starter.page.errors import api_request, problem_of
 from starter.page.rendering import page
 
 router = APIRouter()
@@ -70,7 +68,7 @@ async def start(
     ensure_allowed_globally(caller, GlobalVerb.ROLLOUT)
     typed = {"template": template, "wave": wave, "stop_after": stop_after}
     try:
-        body = _body(typed | {"dry_run": dry_run, "version": version or None})
+        body = api_request(RolloutRequest, **typed, dry_run=dry_run, version=version or None)
         view = await roll_out(body, rollouts, caller, Response())
     except Exception as error:
         problem = problem_of(error, request)
@@ -135,15 +133,6 @@ async def _page(
         typed=typed or {"template": "", "wave": DEFAULT_WAVE, "stop_after": DEFAULT_STOP_AFTER},
         problem=problem.details if problem else None,
     )
-
-
-def _body(fields: dict[str, object]) -> RolloutRequest:
-    """Return the request; raise RequestValidationError, which has the words of the API."""
-    try:
-        return RolloutRequest.model_validate(fields)
-    except ValidationError as error:
-        found = [one | {"loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found) from None
 
 
 def _sorted(status: RolloutStatus | None) -> list[RolloutLine]:
