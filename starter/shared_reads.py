@@ -116,7 +116,8 @@ class CachedReads(Generic[_K, _T]):
 
     Args:
         read: Reads the value of a key.
-        fresh_seconds: Up to this age a result is returned as it is.
+        fresh_seconds: Up to this age a result is returned as it is. With `max_wait_seconds` it is read again
+            in the background from `REFRESH_AT` of this age on.
         usable_seconds: Up to this age it is returned as well if the source is slow: it is read again, and a
             caller waits for that no longer than until `max_wait_seconds` after the start of the read.
         max_kept: Number of keys in the cache.

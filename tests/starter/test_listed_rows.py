@@ -17,6 +17,7 @@ from contracts.types.naming import life_id, workflow_id
 from starter.environments.lists import rows as rows_module
 from starter.environments.lists.rows import ListedRows
 from starter.environments.reader import EnvironmentReader
+from worker.codec import DecodeError
 
 CONVERTER = DataConverter.default
 
@@ -54,9 +55,13 @@ async def info(
     if left:
         memo[workflow_memo.OWNER_LEFT] = left.isoformat()
     for key, value in memo.items():
-        [payload] = await CONVERTER.encode([value])
-        found.memo.fields[key].CopyFrom(payload)
+        await add_to_memo(found, key, value)
     return found
+
+
+async def add_to_memo(found: WorkflowExecutionInfo, key: str, value: str) -> None:
+    [payload] = await CONVERTER.encode([value])
+    found.memo.fields[key].CopyFrom(payload)
 
 
 def listed(ends: Ends | None = None) -> ListedRows:
@@ -71,6 +76,37 @@ async def test_row_is_kept_while_nothing_has_changed() -> None:
     assert await rows.row(await info()) is row
     assert (await rows.row(await info("other"))).name == "other"
     assert await rows.row(await info()) is row
+
+
+async def test_row_is_kept_whatever_the_order_of_the_memo() -> None:
+    """Ensures that the order, which is arbitrary in Temporal's answers, is no change."""
+    rows, keys = listed(), [f"key {number}" for number in range(20)]
+    forth, back = await info(), await info()
+    for one, other in zip(keys, reversed(keys), strict=True):
+        await add_to_memo(forth, one, "x")
+        await add_to_memo(back, other, "x")
+    row = await rows.row(forth)
+    assert await rows.row(back) is row
+
+
+async def test_row_knows_the_standby_that_was_taken_over() -> None:
+    found = await info()
+    await add_to_memo(found, workflow_memo.STANDBY, "standby-1")
+    assert (await listed().row(found)).standby == "standby-1"
+
+
+async def test_row_that_could_not_be_decoded_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a run is shown in full as soon as its encryption key is there again."""
+
+    async def without_key(*_: Any) -> str:
+        raise DecodeError("the key is missing")
+
+    rows = listed()
+    with monkeypatch.context() as patched:
+        patched.setattr(rows_module, "memo_value", without_key)
+        row = await rows.row(await info())
+        assert (row.name, row.life) == ("demo", "")
+    assert (await rows.row(await info())).life == life_id("request of demo")
 
 
 async def test_row_is_made_again_after_a_change_of_attributes_or_memo() -> None:

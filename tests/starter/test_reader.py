@@ -10,11 +10,11 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.environment import Phase
+from contracts.environment import Phase, StepName, StepState
 from contracts.types.naming import workflow_id
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
-from starter.environments.schemas import AccessView
+from starter.environments.schemas import AccessView, Progress, StepView
 from tests.api.test_sign_in import STANDING
 
 
@@ -27,6 +27,7 @@ class Scripted(EnvironmentReader):
         self.length, self.run_id, self.asked, self.worker = 10, "r", 0, True
         self.described = 0
         self.pending: list[str] = []
+        self.run_status = WorkflowExecutionStatus.RUNNING
         self.temporal = asyncio.Event()
         self.temporal.set()
 
@@ -36,7 +37,7 @@ class Scripted(EnvironmentReader):
         described = DescribeWorkflowExecutionResponse()
         info = described.workflow_execution_info
         info.execution.workflow_id, info.execution.run_id = workflow_id(name), self.run_id
-        info.history_length, info.status = self.length, int(WorkflowExecutionStatus.RUNNING)  # type: ignore[assignment]
+        info.history_length, info.status = self.length, int(self.run_status)  # type: ignore[assignment]
         described.pending_activities.extend(
             PendingActivityInfo(activity_id=activity) for activity in self.pending
         )
@@ -47,21 +48,54 @@ class Scripted(EnvironmentReader):
         info = described.workflow_execution_info
         fields = {"run_id": info.execution.run_id, "history_length": info.history_length}
         fields |= {"id": info.execution.workflow_id, "raw_description": described}
-        return type("Run", (), fields | {"status": WorkflowExecutionStatus.RUNNING})
+        return type("Run", (), fields | {"status": self.run_status})
 
     async def _query_status(self, id: str, run_id: str) -> tuple[Any, str]:
         self.asked += 1
         return ("status", "") if self.worker else (None, "No worker is answering.")
 
+    async def end_of(self, run: Any) -> Any:
+        return "end"
+
     async def _progress(self, run: Any) -> Any:
-        return {}
+        pending = run.raw_description.pending_activities
+        return {"step": Progress(waiting_for="it")} if pending else {}
 
     async def _snapshot(
         self, run: Any, status: Any, progress: Any, remark: str, known_at: int = 0
     ) -> EnvironmentSnapshot:
-        view = STANDING.view.model_copy(update={"remark": remark, "steps": ()})
+        view = STANDING.view.model_copy(update={"remark": remark, "steps": _steps(progress)})
         return EnvironmentSnapshot(**{**vars(STANDING), "run_id": run.run_id, "history_length": known_at,
                            "status": status, "view": view})  # fmt: skip
+
+
+def _steps(progress: Any) -> tuple[StepView, ...]:
+    return tuple(
+        StepView(step=StepName.NAMESPACE, system="host cluster", state=StepState.RUNNING, progress=one)
+        for one in progress.values()
+    )
+
+
+async def test_a_step_that_has_just_ended_is_not_shown_as_running() -> None:
+    """Ensures that a view with progress is made again, although the history is as long as then."""
+    reader = Scripted()
+    reader.pending = ["1"]
+    running = await reader.read("demo")
+    assert running
+    assert running.view.steps
+    reader.pending = []
+    ended = await reader.read("demo")
+    assert ended
+    assert not ended.view.steps
+
+
+async def test_a_run_that_has_closed_is_read_whatever_its_history() -> None:
+    reader = Scripted()
+    await reader.read("demo")
+    reader.run_status = WorkflowExecutionStatus.TERMINATED
+    closed = await reader.read("demo")
+    assert closed
+    assert closed.status == "end"
 
 
 async def test_an_unchanged_history_is_not_asked_about() -> None:
