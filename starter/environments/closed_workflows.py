@@ -1,8 +1,10 @@
-"""Environments whose workflow was closed from outside: how it was closed, and the status at that time."""
+"""Workflows of environments that have closed: the status in a failure, or how one was closed from outside."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from pydantic import ValidationError
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import (
     Client,
@@ -10,9 +12,11 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHistoryEventFilterType,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from contracts.environment import AuditLogEntry, EnvironmentStatus, Phase, StepState, StepStatus
+from contracts.errors import ErrorType
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 
 #: Close statuses that only a caller of Temporal or a timeout causes: an environment's workflow completes, or
@@ -43,6 +47,17 @@ class Closing:
         """The closing as text."""
         by = f" by {self.by}" if self.by else ""
         return f"{self.how}{by}" + (f": {self.why}" if self.why else "")
+
+
+def status_in_failure(cause: BaseException) -> EnvironmentStatus | None:
+    """Return the status in the details of a failure, whatever type they were decoded to."""
+    if not isinstance(cause, ApplicationError) or cause.type != ErrorType.PROVISIONING_FAILED:
+        return None
+    details: Any = cause.details[0] if cause.details else None
+    try:
+        return EnvironmentStatus.model_validate(details)
+    except ValidationError:
+        return None
 
 
 async def read_closing(client: Client, run: WorkflowExecution) -> Closing:

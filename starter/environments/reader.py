@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
@@ -18,11 +17,9 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment import EnvironmentStatus, Phase, StepName
-from contracts.errors import ErrorType
 from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import workflow_memo
 from contracts.types.naming import name_from_workflow_id, workflow_id
@@ -30,6 +27,7 @@ from starter.environments.closed_workflows import (
     CLOSED_FROM_OUTSIDE,
     orphan_remark,
     read_closing,
+    status_in_failure,
     with_closing,
 )
 from starter.environments.run_description import memo_value, owner_left_at, progress_of, view_of_run
@@ -150,9 +148,10 @@ class EnvironmentReader:
         """Return a snapshot of the environment, or None if Temporal has no run of this name.
 
         A worker is asked for the status only if the run's history has grown since the last one, which is that
-        of `last`, or of an earlier read. Without `last`, concurrent callers share one read.
+        of an earlier read, or of `last`. Concurrent callers share one read; with `last` each has its own, and
+        gets that status with a remark if no worker answers.
         """
-        return await (self._reads.read(name) if last is None else self._read(name, last))
+        return await (self._reads.read(name) if last is None else self._read_latest(name, last))
 
     async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
         """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
@@ -180,16 +179,18 @@ class EnvironmentReader:
         """Show nothing any more that was read before this call: this process has changed an environment."""
         self._changed_at = time.monotonic()
 
-    async def _read_latest(self, name: str) -> EnvironmentSnapshot | None:
+    async def _read_latest(
+        self, name: str, last: EnvironmentSnapshot | None = None
+    ) -> EnvironmentSnapshot | None:
         known, started = self._known.get(name), time.monotonic()
-        snapshot = await self._read(name, None, known.snapshot if known else None)
-        if snapshot is None or snapshot.status is None or snapshot.ended:
+        snapshot = await self._read(name, known.snapshot if known else last, last)
+        if snapshot is None or snapshot.status is None or snapshot.ended or snapshot.view.remark:
             self._known.pop(name, None)
             return snapshot
         now = snapshot.run_id, snapshot.history_length
         if known is None or now != (known.snapshot.run_id, known.snapshot.history_length):
-            # A worker has just returned the status.
-            self._keep(name, snapshot, started)
+            # A worker has just returned the status, or it is that of `last`, to which its health was added.
+            self._keep(name, _without_health(snapshot), started)
             return snapshot
         known.described_at = started
         # All workers serve all environments, so the answer for one tells of the others.
@@ -218,9 +219,8 @@ class EnvironmentReader:
             known.check = None
 
     async def _read(
-        self, name: str, last: EnvironmentSnapshot | None, known: EnvironmentSnapshot | None = None
+        self, name: str, known: EnvironmentSnapshot | None, last: EnvironmentSnapshot | None
     ) -> EnvironmentSnapshot | None:
-        known = last or known
         described = await self._describe(name)
         if described is None:
             return None
@@ -255,7 +255,7 @@ class EnvironmentReader:
             with map_rpc_errors():
                 status: EnvironmentStatus | None = await handle.result(rpc_timeout=CALL_TIMEOUT)
         except WorkflowFailureError as error:
-            status = _status_in(error.cause)
+            status = status_in_failure(error.cause)
         except (RPCError, ForeignPayload):
             # ForeignPayload: closed from outside, with details that Moorage has not encrypted.
             status = None
@@ -282,7 +282,7 @@ class EnvironmentReader:
             with map_rpc_errors():
                 status = await handle.result(follow_runs=False, rpc_timeout=CALL_TIMEOUT)
         except WorkflowFailureError as error:
-            status = _status_in(error.cause)
+            status = status_in_failure(error.cause)
         except RPCError:
             return None  # The retention of the run has just ended.
         self._ends[run.run_id] = status
@@ -389,12 +389,7 @@ def _is_unchanged(known: EnvironmentSnapshot, described: DescribeWorkflowExecuti
     )
 
 
-def _status_in(cause: BaseException) -> EnvironmentStatus | None:
-    """Return the status in the details of a failure, whatever type they were decoded to."""
-    if not isinstance(cause, ApplicationError) or cause.type != ErrorType.PROVISIONING_FAILED:
-        return None
-    details: Any = cause.details[0] if cause.details else None
-    try:
-        return EnvironmentStatus.model_validate(details)
-    except ValidationError:
-        return None
+def _without_health(snapshot: EnvironmentSnapshot) -> EnvironmentSnapshot:
+    if snapshot.view.unwell is None:
+        return snapshot
+    return replace(snapshot, view=snapshot.view.model_copy(update={"unwell": None}))

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ from contracts.environment import Phase, StepName, StepState
 from contracts.types.naming import workflow_id
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
-from starter.environments.schemas import AccessView, Progress, StepView
+from starter.environments.schemas import AccessView, Progress, StepView, Unwell
 from tests.api.test_sign_in import STANDING
 
 
@@ -157,6 +158,63 @@ async def test_a_worker_that_has_gone_is_missed(monkeypatch: pytest.MonkeyPatch)
     snapshot = await reader.read("demo")
     assert snapshot
     assert (snapshot.status, snapshot.view.remark) == (None, "No worker is answering."), "it may have changed"
+
+
+async def test_who_follows_an_environment_learns_that_no_worker_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ensures that a watched environment at rest, which no other caller reads, is shown with the remark."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reader = Scripted()
+    last = await reader.read("demo")
+    reader.worker = False
+    for _ in range(3):
+        now[0] += reader_module.STATUS_VALID_SECONDS
+        last = await reader.read("demo", last)
+        await checked(reader)
+    assert last
+    assert (last.status, last.view.remark) == ("status", "No worker is answering.")
+    reader.worker = True
+    for _ in range(2):
+        last = await reader.read("demo", last)
+        await checked(reader)
+    assert last
+    assert (last.status, last.view.remark) == ("status", "")
+    assert reader.asked == 5, "a worker is asked more often than is needed"
+
+
+async def test_who_follows_an_environment_keeps_its_last_status_while_no_worker_answers() -> None:
+    """Ensures that what others read meanwhile is not that status: it may have changed."""
+    reader = Scripted()
+    last = await reader.read("demo")
+    reader.worker = False
+    reader.length += 1
+    for _ in range(2):
+        last = await reader.read("demo", last)
+        assert last
+        assert (last.status, last.view.remark) == ("status", "No worker is answering.")
+    other = await reader.read_recent("demo")
+    assert other
+    assert (other.status, other.view.remark) == (None, "No worker is answering.")
+    reader.worker = True
+    last = await reader.read("demo", last)
+    assert last
+    assert (last.status, last.history_length, last.view.remark) == ("status", reader.length, "")
+
+
+async def test_the_health_of_a_followed_environment_is_not_taken_for_its_status() -> None:
+    """Ensures that it is not shown to others when the host no longer says it."""
+    last = await Scripted().read("demo")
+    assert last
+    unwell = Unwell(what="its pod is gone", since=datetime.now(UTC))
+    last = dataclasses.replace(last, view=last.view.model_copy(update={"unwell": unwell}))
+    reader = Scripted()
+    assert await reader.read("demo", last) == last
+    assert reader.asked == 0
+    other = await reader.read("demo")
+    assert other
+    assert other.view.unwell is None
 
 
 async def checked(reader: EnvironmentReader) -> None:
