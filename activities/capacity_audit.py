@@ -49,9 +49,9 @@ from contracts.capacity.models import (
     ReservationList,
     ReserveResult,
     ResizeInput,
-    size_of,
 )
 from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import Phase
 from contracts.environment_workflow import SIGNAL_RENEW

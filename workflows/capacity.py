@@ -6,7 +6,7 @@ again.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -47,9 +47,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.fleet_activities import CapacityActivities
     from contracts.temporal.task_queues import system_queue
-    from contracts.types.quantities import format_cpu, format_memory
 
 from workflows.activity_failures import require_genuine
+from workflows.capacity_details import render_capacity
 from workflows.pools import PoolKeeper
 from workflows.update_decorator import described_update
 from workflows.worker_versions import is_to_move, next_version
@@ -181,7 +181,7 @@ class CapacityWorkflow:
             self._next_audit = self._audited_at + pause
         # In a new run, everything that it carries is encrypted with the current key.
         self._is_renewal_requested = found.needs_renewal
-        workflow.set_current_details(self._render_details(found.sentence))
+        workflow.set_current_details(render_capacity(self._ledger, found.sentence))
 
     async def _survey_elsewhere(self, hosts: Sequence[HostCapacity]) -> tuple[HostCapacity, ...]:
         """Have the workers beside hosts say what these have; return all hosts.
@@ -389,28 +389,6 @@ class CapacityWorkflow:
             teams={team: ledger.reserved("team", team) for team in ask.teams},
             reservations=len(ledger),
         )
-
-    def _render_details(self, sentence: str) -> str:
-        lines = [
-            f"**{len(self._ledger)} held**; the last audit: {sentence}",
-            "",
-            "| host | environments | CPU | memory | |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for name, room in self._ledger.hosts.items():
-            held, total = self._ledger.reserved("host", name), room.total
-            cells = (
-                _format_share(held.environments, total.environments, str),
-                _format_share(held.cpu, total.cpu, format_cpu),
-                _format_share(held.memory, total.memory, format_memory),
-                room.remark,
-            )
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        return "\n".join(lines)
-
-
-def _format_share(held: int, total: int | None, format_amount: Callable[[int], str]) -> str:
-    return format_amount(held) if total is None else f"{format_amount(held)} of {format_amount(total)}"
 
 
 def _refused(decisions: tuple[PlacementDecision, ...]) -> ApplicationError:

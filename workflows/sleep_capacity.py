@@ -11,7 +11,8 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities import WakeAdmissionActivities
-    from contracts.capacity.models import PlacementDecision, ReservationRequest, size_of
+    from contracts.capacity.models import PlacementDecision, ReservationRequest
+    from contracts.capacity.sizes import size_of
     from contracts.chart_values import compose_values
     from contracts.environment import System
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue

@@ -14,7 +14,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput, size_of
+    from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput
+    from contracts.capacity.sizes import size_of
     from contracts.chart_values import compose_values
     from contracts.environment import Environment, Phase, Problem, StepName, StepState, System
     from contracts.environment_workflow import (

@@ -11,7 +11,7 @@ from activities.parts.network_policies import network_policies
 from activities.parts.policy_object import Manifest, policy_object
 from activities.parts.quantities import largest, multiply, smallest, sum_bytes, sum_cpus
 from clients.host.models import LABEL_POD_SECURITY, HostNetworks
-from contracts.capacity.models import parts_of_size
+from contracts.capacity.sizes import parts_of_size
 from contracts.chart_values import ETCD, control_plane_replicas, etcd_replicas, value_at
 from contracts.environment import Environment
 from contracts.template import PodSecurity

@@ -4,15 +4,13 @@ Pure: `decide` is a function of a ledger, a request and a moment. The capacity w
 decisions.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
     Amount,
     HostCapacity,
-    Key,
     Limits,
     PlacementDecision,
     Quotas,
@@ -22,8 +20,8 @@ from contracts.capacity.models import (
     ResizeInput,
     StandbyName,
 )
+from contracts.capacity.refusals import capacity_refusal, lacking, quota_refusal
 from contracts.errors import Refusal, RefusalReason
-from contracts.types.quantities import format_cpu, format_memory
 
 
 def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> PlacementDecision:
@@ -72,7 +70,7 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
         standby = ledger.pools.given_to(request.name, request.life)
         return decision.model_copy(update={"standby": standby}) if decision.host and standby else decision
     replaced = ledger.get(request.name)
-    if refused := _quota_refusal(ledger, request, replaced, now):
+    if refused := quota_refusal(ledger, request, replaced, now):
         return refused
     if standby_decision := _decide_standby(ledger, request):
         return standby_decision
@@ -118,7 +116,7 @@ def _decide_host(
     if not fitting:
         if displaces and (displacing := _displace_standbys(ledger, request, replaced)):
             return displacing
-        return _capacity_refusal(ledger, request, replaced, now)
+        return capacity_refusal(ledger, request, replaced, now)
     # Of equal hosts, `max` takes the first in the order of the settings.
     most = max(fitting, key=lambda candidate: candidate[:2])
     return PlacementDecision(host=most[2])
@@ -176,7 +174,7 @@ def decide_reassignment(
         return PlacementDecision(host=current.host)
     limits = request.quotas.model_copy(update={"team": Limits(), "template_team": Limits()})
     asked = request.model_copy(update={"quotas": limits, "size": current.held if current else request.size})
-    refused = _quota_refusal(ledger, asked, current, now, person=f"{request.owner} has")
+    refused = quota_refusal(ledger, asked, current, now, person=f"{request.owner} has")
     return refused or PlacementDecision(host=current.host if current else "")
 
 
@@ -254,7 +252,7 @@ def _without_room(
 
     That is a refusal, or the standbys that give way.
     """
-    if decision := _quota_refusal(ledger, request, current, now, person=person):
+    if decision := quota_refusal(ledger, request, current, now, person=person):
         return decision
     name = current.host if current else request.hosts[0]
     capacity = ledger.hosts.get(name)
@@ -262,7 +260,7 @@ def _without_room(
     if capacity and capacity.known and not lacking(capacity.total.without(held), request.size):
         return None
     asked = request.model_copy(update={"hosts": (name,)})
-    return _displace_standbys(ledger, asked, current) or _capacity_refusal(ledger, asked, current, now)
+    return _displace_standbys(ledger, asked, current) or capacity_refusal(ledger, asked, current, now)
 
 
 def resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> PlacementDecision:
@@ -314,21 +312,15 @@ def decide_resize(ledger: CapacityLedger, ask: ResizeInput, now: datetime) -> Pl
         template_team=quotas.template_team if is_other else Limits(),
     )
     at_place = request.model_copy(update={"hosts": (held.host,), "quotas": checked})
-    if refused := _quota_refusal(ledger, at_place, held, now):
+    if refused := quota_refusal(ledger, at_place, held, now):
         return refused
     capacity = ledger.hosts.get(held.host)
     left = ledger.reserved("host", held.host, without=held)
     is_known = capacity is not None and capacity.known
     if is_growing and (not is_known or (capacity and lacking(capacity.total.without(left), request.size))):
         displacing = _displace_standbys(ledger, at_place, held)
-        return displacing or _capacity_refusal(ledger, at_place, held, now)
+        return displacing or capacity_refusal(ledger, at_place, held, now)
     return PlacementDecision(host=held.host)
-
-
-def lacking(capacity: Limits, size: Amount) -> list[str]:
-    """Return the fields of which less is left than `size` needs."""
-    wanted = size.model_dump()
-    return [field for field, left in capacity.model_dump(exclude_none=True).items() if wanted[field] > left]
 
 
 def _current_reservation(
@@ -356,74 +348,6 @@ def _sharing_refusal(current: Reservation, request: ReservationRequest) -> Refus
     return Refusal.other_spec(request.name, tuple(differing)) if differing else None
 
 
-def _quota_refusal(
-    ledger: CapacityLedger,
-    request: ReservationRequest,
-    replaced: Reservation | None,
-    now: datetime,
-    *,
-    person: str = "you have",
-) -> PlacementDecision | None:
-    template = f" from {request.template}"
-    quotas = (
-        (request.quotas.template_person, ("person", request.owner, request.template), person, template),
-        (
-            request.quotas.template_team,
-            ("team", request.team, request.template),
-            f"team {request.team} has",
-            template,
-        ),
-        (request.quotas.person, ("person", request.owner), person, ""),
-        (request.quotas.team, ("team", request.team), f"team {request.team} has", ""),
-    )
-    for limits, key, who, of_what in quotas:
-        left = limits.without(ledger.reserved(*key, without=replaced))
-        if short := lacking(left, request.size):
-            available = _format_left(limits, left, short, of_what)
-            message = f"{request.name} asks for {_format_amounts(request.size, short)}; {who} {available}"
-            return _refused(ledger, message, key, RefusalReason.OVER_QUOTA, now)
-    return None
-
-
-def _capacity_refusal(
-    ledger: CapacityLedger, request: ReservationRequest, replaced: Reservation | None, now: datetime
-) -> PlacementDecision:
-    silent = [name for name in request.hosts if name not in ledger.hosts or not ledger.hosts[name].known]
-    asked: list[str] = []
-    reports = []
-    for name in request.hosts:
-        if name in silent:
-            reports.append(f"host {name} has not reported yet what it has")
-            continue
-        total = ledger.hosts[name].total
-        left = total.without(ledger.reserved("host", name, without=replaced))
-        short = lacking(left, request.size)
-        asked += [field for field in short if field not in asked]
-        reports.append(f"host {name} has {_format_left(total, left, short)}")
-    wants = f"asks for {_format_amounts(request.size, asked)}" if asked else "has no place"
-    message = f"{request.name} {wants}; {', '.join(reports)}"
-    keys = tuple(name for name in request.hosts if name not in silent)
-    # An unknown capacity is known soon, so it is no reason to ask for less.
-    reason = RefusalReason.NO_ROOM if keys else RefusalReason.NOT_KNOWN
-    return _refused(ledger, message, ("host", *keys), reason, now)
-
-
-def _refused(
-    ledger: CapacityLedger, message: str, key: Key, reason: RefusalReason, now: datetime
-) -> PlacementDecision:
-    kind, *names = key
-    if kind == "host":
-        ends = [reservation.ends for reservation in ledger if reservation.host in names]
-    else:
-        ends = [reservation.ends for reservation in ledger if key in reservation.keys]
-    # An environment whose end has passed is ending, or is kept for its grace: the best known answer is "now".
-    next_end = max(min(ends), to_epoch_seconds(now)) if ends else None
-    return PlacementDecision(
-        refusal=Refusal(reason=reason, message=f"{message}."),
-        next_end=datetime.fromtimestamp(next_end, UTC) if next_end else None,
-    )
-
-
 def _rate_host(capacity: HostCapacity, size: Amount, held: Amount) -> tuple[bool, float]:
     """Return how good a host is for this size; larger is better.
 
@@ -435,25 +359,3 @@ def _rate_host(capacity: HostCapacity, size: Amount, held: Amount) -> tuple[bool
         if total
     ]
     return not capacity.remark, min(shares, default=1.0)
-
-
-def _format_amounts(size: Amount, fields: Iterable[str]) -> str:
-    return " and ".join(_format_amount(field, getattr(size, field)) for field in fields)
-
-
-def _format_left(limits: Limits, left: Limits, fields: Iterable[str], of_what: str = "") -> str:
-    parts = []
-    for field in fields:
-        total, rest = getattr(limits, field), getattr(left, field)
-        parts.append(f"{_format_number(field, rest)} of {_format_amount(field, total)}{of_what} left")
-    return " and ".join(parts)
-
-
-def _format_amount(field: str, amount: int) -> str:
-    if field == "environments":
-        return f"{amount} environment{'' if amount == 1 else 's'}"
-    return f"{_format_number(field, amount)} {'CPU' if field == 'cpu' else 'of memory'}"
-
-
-def _format_number(field: str, amount: int) -> str:
-    return {"cpu": format_cpu, "memory": format_memory}.get(field, str)(amount)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from contracts.capacity.models import size_of
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment_workflow import EnvironmentStart
 

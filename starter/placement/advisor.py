@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest, size_of
+from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest
 from contracts.capacity.pools import pool_key
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import Environment
 from contracts.errors import RefusalReason

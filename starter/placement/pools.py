@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import structlog
 
-from contracts.capacity.models import size_of
 from contracts.capacity.pools import PoolsInput, WantedPool, pool_key
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import Environment, Spec
 from contracts.standby import STANDBY_TTL

@@ -12,7 +12,8 @@ from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.parts.quantities import capacity_of, smallest, sum_bytes, sum_cpus
 from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from clients.kubernetes.cluster.dry_run import REQUIRED
-from contracts.capacity.models import Limits, size_of
+from contracts.capacity.models import Limits
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import ETCD, compose_values, merge_values, value_at
 from contracts.environment import Environment
 from contracts.template import Network, PodSecurity, Template

@@ -8,7 +8,8 @@ import pytest
 from temporalio.client import Client
 
 from clients.jsonl_file import JsonLinesFile
-from contracts.capacity.models import ReservationRequest, size_of
+from contracts.capacity.models import ReservationRequest
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import AuditLogEntry, Outcome
 from contracts.environment_workflow import ActorInput, EnvironmentStart

@@ -20,10 +20,10 @@ from contracts.capacity.models import (
     ReservationRequest,
     ResizedInput,
     ResizeInput,
-    size_of,
 )
 from contracts.capacity.reconciliation import apply_audit
 from contracts.capacity.runs import CarriedCapacity
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Size

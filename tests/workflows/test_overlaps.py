@@ -8,7 +8,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
 
-from contracts.capacity.models import Limits, ReservationRequest, WakeInput, size_of
+from contracts.capacity.models import Limits, ReservationRequest, WakeInput
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import EnvironmentStatus, Outcome, Phase, Spec
 from contracts.environment_workflow import (

@@ -7,7 +7,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from contracts.capacity.models import Limits, Quotas, size_of
+from contracts.capacity.models import Limits, Quotas
+from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import EnvironmentStatus, Outcome, Phase, Spec
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, ChangeTemplateInput
