@@ -8,6 +8,8 @@ import pytest
 from contracts.capacity.admission import admit, decide, decide_standby_place, resize, sleep, wake
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
+    AuditResult,
+    FoundStandby,
     HostCapacity,
     Limits,
     Quotas,
@@ -28,6 +30,7 @@ from contracts.capacity.pools import (
     WantedPool,
     pool_key,
 )
+from contracts.capacity.reconciliation import apply_audit
 from contracts.environment import Environment, Spec
 from contracts.template import Chart, Template
 from contracts.types.naming import OwnerMark
@@ -346,3 +349,66 @@ def test_standbys_give_way_to_an_environment_that_grows() -> None:
     decision = resize(ledger, ResizeInput(request=an_ask(size=large, template="large"), asked_at=NOW), NOW)
     assert (decision.host, decision.displaced) == ("one", (named("standby-a"),))
     assert ledger.reserved("host", "one").cpu == large.cpu
+
+
+def test_fewest_standbys_give_way() -> None:
+    """Of two hosts, the one on which the request displaces fewer is chosen, also if it is the second."""
+    both = Limits(cpu=2 * SMALL.cpu)
+    ledger = a_book(a_pool(), one=both, two=both)
+    hold(ledger, "standby-a")
+    hold(ledger, "standby-b")
+    hold(ledger, "standby-c", host="two")
+    large = SMALL.model_copy(update={"cpu": 2 * SMALL.cpu})
+    decision = decide(ledger, an_ask(hosts=("one", "two"), size=large), NOW)
+    assert (decision.host, decision.displaced) == ("two", (named("standby-c"),))
+
+
+def test_no_standby_of_another_host_gives_way() -> None:
+    one = Limits(environments=1)
+    ledger = a_book(a_pool(), one=one, two=one)
+    hold(ledger, "standby-a", host="two")
+    hold(ledger, "standby-b", host="one")
+    decision = admit(ledger, an_ask(hosts=("one",)), NOW)
+    assert (decision.host, decision.displaced) == ("one", (named("standby-b"),))
+    assert ledger.get("standby-a")
+
+
+def test_no_standby_is_made_on_a_host_that_does_not_answer() -> None:
+    ledger = a_book(a_pool(), one=Limits(environments=9), two=Limits(environments=1))
+    room = ledger.hosts["one"]
+    ledger.hosts["one"] = room.model_copy(update={"remark": "it does not answer"})
+    ask = an_ask("standby-a", owner="", hosts=("one", "two"))
+    assert decide_standby_place(ledger, ask, NOW) == "two"
+    assert decide_standby_place(ledger, an_ask("standby-a", owner="", hosts=("one",)), NOW) == ""
+
+
+def test_a_pool_that_is_wanted_again_begins_without_failures_and_demand() -> None:
+    pool = a_pool(ready=1, most=9)
+    ledger = a_book(pool)
+    for number in range(MAX_FAILURES):
+        hold(ledger, f"standby-{number}", ready=False)
+        ledger.pools.report(f"standby-{number}", f"life-of-standby-{number}", "no such image")
+    hold(ledger, "standby-a")
+    admit(ledger, a_warm_ask(), NOW)
+    assert not ledger.pools.missing(pool, NOW)
+    ledger.pools.want(PoolsInput(), NOW)
+    # What is carried from run to run does not grow with every version of a template.
+    assert (ledger.pools.state.failures, ledger.pools.state.taken) == ({}, {})
+    ledger.pools.want(PoolsInput(pools=(pool,)), NOW)
+    assert (ledger.pools.missing(pool, NOW), ledger.pools.target(pool, NOW)) == (1, 1)
+
+
+def test_an_audit_hands_out_no_standby_whose_place_another_life_has() -> None:
+    ledger = a_book(a_pool())
+    hold(ledger, "standby-a")
+    ledger.pools.standbys.clear()
+    listed = FoundStandby(name="standby-a", life="another", pool="k", is_ready=True)
+    apply_audit(ledger, an_audit(ledger, listed), set())
+    assert ledger.pools.standbys == {}
+    there = FoundStandby(name="standby-a", life="life-of-standby-a", pool="k", is_ready=True)
+    apply_audit(ledger, an_audit(ledger, there), set())
+    assert ledger.pools.standbys["standby-a"].is_ready
+
+
+def an_audit(ledger: CapacityLedger, *standbys: FoundStandby) -> AuditResult:
+    return AuditResult(hosts=tuple(ledger.hosts.values()), standbys=standbys)

@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import CAPACITY_ID
 from contracts.capacity.pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
 from contracts.environment import Environment, Phase, Spec, StepName
 from contracts.environment_workflow import ActorInput
 from contracts.errors import RefusalReason
-from contracts.standby import STANDBY_WITHDRAW, StandbyEnd, StandbyResult, WithdrawInput
+from contracts.standby import STANDBY_WITHDRAW, STANDBY_WORKFLOW, StandbyEnd, StandbyResult, WithdrawInput
 from contracts.types.naming import OwnerMark, workflow_id
 from contracts.warm_pool import WarmPool
 from starter.temporal.errors import NoWorker
@@ -22,7 +24,7 @@ from starter.temporal.updates import Refused
 from tests.support.deadline import HANG
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, CapacityBench, a_house, most
-from tests.workflows.scripted_activities import fails, fails_for_good, waits
+from tests.workflows.scripted_activities import fails, fails_for_good, waits, waits_for
 from workflows import pools as pools_module
 from workflows.standby import StandbyWorkflow
 
@@ -156,6 +158,38 @@ async def test_a_standby_that_was_given_and_not_taken_is_undone(house: CapacityB
     assert result.certificate.nothing_left
 
 
+async def test_a_standby_that_was_given_and_not_taken_ends_by_itself(
+    house: CapacityBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools_module, "GIVEN_TIME", timedelta(milliseconds=300))
+    await want(house, a_pool())
+    [name] = await until_ready(house, 1)
+    await house.reservations.reserve(house.ask("demo", pool="k"))
+    result = await end_of(house, name)
+    assert (result.end, result.reason) == (StandbyEnd.ENDED, "demo was given it")
+
+
+async def test_the_place_of_a_standby_that_was_given_is_not_held_again(house: CapacityBench) -> None:
+    """The standby's workflow stays open for minutes, so each audit finds it."""
+    await want(house, a_pool())
+    [name] = await until_ready(house, 1)
+    await house.request("demo", pool="k")
+    await house.until_audited(2)
+    assert name not in await house.held()
+    assert "demo" in await house.held()
+
+
+async def test_no_standby_is_made_while_people_ask(
+    house: CapacityBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools_module, "QUIET_TIME", timedelta(hours=1))
+    await house.request("demo")
+    await want(house, a_pool())
+    await house.until_audited(2)
+    assert "pools.start" not in house.started
+    assert (await the_pool(house)).wanted == 1
+
+
 async def test_standbys_give_way_when_room_is_short(house: CapacityBench) -> None:
     await want(house, a_pool(ready=2))
     names = await until_ready(house, 2)
@@ -254,6 +288,70 @@ async def test_a_capacity_workflow_that_was_terminated_finds_its_standbys_again(
     decision = await house.reservations.reserve(house.ask("demo", pool="k"))
     assert decision.standby
     assert decision.standby.name in names
+
+
+async def test_a_report_that_reaches_no_capacity_workflow_is_found_by_the_audit(
+    house: CapacityBench,
+) -> None:
+    go_on = asyncio.Event()
+    house.script.before["kubeconfig.ensure"] = waits_for(go_on)
+    await want(house, a_pool())
+    await house.script.started["kubeconfig.ensure"].wait()
+    [name] = await house.held()
+    await house.client.get_workflow_handle(CAPACITY_ID).terminate()
+    go_on.set()
+
+    async def is_offered() -> bool:
+        return (await the_standby(house, name).query(StandbyWorkflow.status)).phase is Phase.USABLE
+
+    await until(is_offered, "it is usable")
+    await want(house, a_pool())
+    assert await until_ready(house, 1) == [name]
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["after it was done", "before it was done"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "until it is given up"])
+async def test_a_start_whose_answer_is_lost_leads_to_one_standby(
+    house: CapacityBench, monkeypatch: pytest.MonkeyPatch, is_done: bool, times: int | None
+) -> None:
+    """If it is given up, its place is free, and the audit finds a standby that was started all the same."""
+    monkeypatch.setattr(pools_module, "START_TIMEOUT", timedelta(seconds=2))
+    losing = LostStarts(is_done, times)
+    monkeypatch.setattr(Client, "start_workflow", losing.wrap(Client.start_workflow))
+    await want(house, a_pool())
+    await until_ready(house, 1)
+    assert losing.lost
+
+    async def only_one() -> bool:
+        return len(await house.held()) == 1
+
+    await until(only_one, "one standby is left")
+    await want(house)
+    await house.until_held()
+
+
+class LostStarts:
+    """Loses the answers to starts of the first standby: the first of them, or all."""
+
+    def __init__(self, is_done: bool, times: int | None) -> None:
+        self.lost: list[str] = []
+        self._is_done, self._times = is_done, times
+
+    def wrap(self, start: Any) -> Any:
+        async def start_workflow(client: Client, workflow: Any, *arguments: Any, **options: Any) -> Any:
+            if workflow != STANDBY_WORKFLOW or not self._loses(options["id"]):
+                return await start(client, workflow, *arguments, **options)
+            self.lost.append(options["id"])
+            if self._is_done:
+                with contextlib.suppress(WorkflowAlreadyStartedError):
+                    await start(client, workflow, *arguments, **options)
+            raise RPCError("the connection is lost", RPCStatusCode.UNAVAILABLE, b"")
+
+        return start_workflow
+
+    def _loses(self, id: str) -> bool:
+        is_first = not self.lost or self.lost[0] == id
+        return is_first and (self._times is None or len(self.lost) < self._times)
 
 
 async def test_a_standby_whose_workflow_was_terminated_is_not_handed_out(house: CapacityBench) -> None:
