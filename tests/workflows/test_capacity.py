@@ -74,6 +74,13 @@ NAMESPACES = tuple(f"house-{number}" for number in range(60))
 ONLY_NAMESPACES = ("--dynamic-config-value", "worker.perNamespaceWorkerCount=0")
 
 
+@pytest.fixture(autouse=True)
+def slow_workers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a busy machine's worker not be taken for none."""
+    monkeypatch.setattr("starter.placement.reservations.RESERVATION_TIMEOUT", timedelta(seconds=HANG))
+    monkeypatch.setattr("starter.placement.reservations.QUERY_TIMEOUT", timedelta(seconds=HANG))
+
+
 @pytest.fixture(scope="module")
 async def namespaces() -> AsyncIterator[Iterator[WorkflowEnvironment]]:
     """One server for all houses: in each namespace there is one capacity, as in an installation."""
