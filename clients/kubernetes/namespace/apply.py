@@ -24,25 +24,33 @@ class ObjectApplier:
         self._account = account
 
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
-        """Apply the objects in the namespace, with our own role binding first.
+        """Apply the objects in the namespace: our own role binding first, then all others at the same time.
+
+        A binding that exists is applied as well, because the namespace may have had another owner. All calls
+        are over when this returns or raises.
 
         Raises:
             NotFound: the namespace does not exist.
             Rejected: the namespace is terminating.
         """
-        is_newly_bound = False
+        is_bound, retry_for = False, None
+        others: list[tuple[Kind, Manifest]] = []
         for each in objects:
             kind, name = APPLIED.get(str(each.get("kind"))), str(each["metadata"]["name"])
             if kind is None:
                 detail = f"kind {each.get('kind')} is not foreseen"
                 raise Rejected(self._api.system, f"apply {name}", detail)
             body = {**each, "metadata": {**each["metadata"], "namespace": namespace}}
-            if kind is ROLE_BINDING and not is_newly_bound:
-                is_newly_bound = await self._bind(kind, namespace, body)
-                continue
-            await self._apply(
-                kind, namespace, name, body, retry_for=BINDING_DELAY if is_newly_bound else None
-            )
+            if kind is ROLE_BINDING and not is_bound:
+                is_bound = True
+                if await self._bind(kind, namespace, body):
+                    retry_for = BINDING_DELAY
+                    continue
+            others.append((kind, body))
+        calls = (self._apply(kind, namespace, body, retry_for=retry_for) for kind, body in others)
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all guards in the namespace, also those of others, each with its kind."""
@@ -79,8 +87,9 @@ class ObjectApplier:
         return True
 
     async def _apply(
-        self, kind: Kind, namespace: str, name: str, body: Manifest, *, retry_for: timedelta | None
+        self, kind: Kind, namespace: str, body: Manifest, *, retry_for: timedelta | None
     ) -> None:
+        name = str(body["metadata"]["name"])
         await _with_retries(
             lambda: self._api.call(
                 "PATCH",

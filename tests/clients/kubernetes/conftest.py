@@ -1,6 +1,6 @@
 """An API server that says what a test wants it to, over real connections."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -13,11 +13,15 @@ class Server:
 
     def __init__(self) -> None:
         self.answer: Answer = lambda _: web.json_response({})
+        #: Called before each answer, for one that takes a while.
+        self.wait: Callable[[web.Request], Awaitable[None]] | None = None
         self.asked: list[web.Request] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         await request.read()
         self.asked.append(request)
+        if self.wait:
+            await self.wait(request)
         return self.answer(request)
 
 
