@@ -165,6 +165,9 @@ class SimulatedHost:
             return False
         return True
 
+    async def require_swap_permission(self, namespace: str) -> None:
+        """Do nothing: the simulation has no rights."""
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         path, operation = _path(namespace, "objects"), f"list the guards in namespace {namespace}"

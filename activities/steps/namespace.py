@@ -89,12 +89,15 @@ class NamespaceStep(StepActivities):
             # An empty namespace in place of one that is in use would hide that its data is lost.
             namespace = (
                 await require_own_namespace(host, environment)
-                if input.in_place
+                if input.in_place or environment.standby
                 else await host.create_namespace(name, labels, annotations)
             )
         except AlreadyExists:
             namespace = await require_own_namespace(host, environment)
         await host.apply(name, objects)
+        if environment.is_standby:
+            # Without it no environment could take it over, and its vCluster would be made for nothing.
+            await host.require_swap_permission(name)
         return Receipt(name=name, reference=namespace.uid)
 
     async def remove(self, input: RemoveInput) -> RemoveResult:

@@ -178,6 +178,10 @@ class Host(Protocol):
         """
         ...
 
+    async def require_swap_permission(self, namespace: str) -> None:
+        """Check that `swap_namespace` is allowed to our account there; raise Denied otherwise."""
+        ...
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         ...

@@ -134,6 +134,10 @@ class KubernetesHost:
         """Set labels and annotations of the namespace; return False if it has changed since it was seen."""
         return await self._namespaces.swap(seen, labels, annotations)
 
+    async def require_swap_permission(self, namespace: str) -> None:
+        """Check that `swap_namespace` is allowed to our account there; raise Denied otherwise."""
+        await self._namespaces.require_swap_permission(namespace)
+
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
         return await self._applier.list_guards(namespace)

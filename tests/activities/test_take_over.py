@@ -7,6 +7,8 @@ import pytest
 
 from activities.sleep import Sleep
 from activities.standby import StandbyOffer
+from clients.errors import Denied
+from clients.simulated_host import SimulatedHost
 from contracts.activities import SleepInput
 from contracts.environment import Environment, StepName
 from contracts.standby import StandbyInput, WithdrawResult
@@ -243,3 +245,20 @@ async def test_a_standby_lets_no_person_in(bench: Bench) -> None:
     async with host.virtual_cluster(kubeconfig) as virtual:
         assert await virtual.list_people(standby.mark.labels) == []
     assert "cluster" not in rows_at(bench, standby.host_name)
+
+
+async def test_no_vcluster_is_made_for_a_standby_that_none_could_take_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that the namespace step of a standby misses the right, and that of an environment does not."""
+
+    async def denied(_: object, namespace: str) -> None:
+        raise Denied("host cluster", f"change {namespace}", "our account lacks the right")
+
+    monkeypatch.setattr(SimulatedHost, "require_swap_permission", denied)
+    await bench.ensure(StepName.NAMESPACE, an_environment(fresh()))
+    standby = a_standby()
+    failure = await bench.ensuring(StepName.NAMESPACE, standby).failure()
+    assert failure.non_retryable
+    assert "lacks the right" in failure.message
+    await undo(bench, standby)

@@ -10,6 +10,7 @@ from clients.host.models import Namespace
 from clients.kubernetes.api.client import MERGE, KubernetesApi
 from clients.kubernetes.api.kinds import OF_A_RELEASE, Kind
 from clients.kubernetes.api.timestamps import parse_timestamp
+from clients.kubernetes.cluster.permissions import Permission, missing_permissions
 from clients.kubernetes.namespace import inventory
 
 _PATH = "/api/v1/namespaces"
@@ -64,6 +65,16 @@ class Namespaces:
                 raise
             return False
         return True
+
+    async def require_swap_permission(self, name: str) -> None:
+        """Check that `swap` is allowed to our account; raise Denied otherwise."""
+        required = Permission("patch", "namespaces", name=name, namespace=name)
+        if await missing_permissions(self._api, [required]):
+            detail = (
+                f"our account lacks the right to patch namespaces in the namespace {name}: "
+                "deploy/rbac.yaml has it as an optional one"
+            )
+            raise Denied(self._api.system, "have standbys taken over, as the template asks", detail)
 
     async def delete(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID; idempotent while it terminates.

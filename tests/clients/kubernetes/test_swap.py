@@ -76,3 +76,22 @@ async def test_a_failure_is_in_doubt_and_a_missing_right_is_named(
     server[0].answer = refuse(403, message, "Forbidden")
     with pytest.raises(Denied, match="patch namespaces"):
         await host.swap_namespace(SEEN, {}, {})
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_the_right_to_swap_is_asked_for_in_the_namespace(
+    host: KubernetesHost, server: tuple[Server, int], allowed: bool
+) -> None:
+    server[0].answer = lambda _: web.json_response({"status": {"allowed": allowed}})
+    if allowed:
+        await host.require_swap_permission("mrg-standby-1")
+    else:
+        with pytest.raises(
+            Denied, match="lacks the right to patch namespaces in the namespace mrg-standby-1"
+        ):
+            await host.require_swap_permission("mrg-standby-1")
+    [asked] = server[0].asked
+    assert json.loads(asked._read_bytes or b"")["spec"]["resourceAttributes"] == {
+        "verb": "patch", "resource": "namespaces", "group": "", "name": "mrg-standby-1",
+        "namespace": "mrg-standby-1",
+    }  # fmt: skip
