@@ -12,6 +12,7 @@ from datetime import timedelta
 from activities import activity_context
 from activities.errors import Interrupted, NotYet
 from activities.ownership import NOTHING_THERE, require_ours
+from activities.parts.concurrent_reads import read_together
 from activities.people_check import require_directory, user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.identity.protocol import Group, IdentityProvider
@@ -25,6 +26,7 @@ from contracts.activities import (
     StepActivities,
 )
 from contracts.environment import Environment, Receipt, System
+from contracts.types.naming import OwnerMark
 
 #: How long a directory's search may lag behind a write; cloud directories lag by seconds. It is shorter than
 #: the pause before the last inspection, so that this inspection finds a group whose creation was interrupted.
@@ -49,8 +51,12 @@ class IdentityStep(StepActivities):
         environment = input.environment
         if input.members:
             return await self._repair_members(environment, input.members)
-        user_ids = await user_ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER)
-        group = await self._find(environment)
+        # Neither changes anything, and each call may take a while.
+        user_ids, found = await read_together(
+            user_ids_of(self._directory, environment.people, System.IDENTITY_PROVIDER),
+            self._search(environment),
+        )
+        group = await self._only_one(environment, *found)
         if group is None:
             group = await self._create(environment)
         await self._directory.add_members(group.id, user_ids)
@@ -139,14 +145,23 @@ class IdentityStep(StepActivities):
 
     async def _find(self, environment: Environment) -> Group | None:
         """Return our group if it exists, and remove any duplicates of it."""
+        return await self._only_one(environment, *await self._search(environment))
+
+    async def _search(self, environment: Environment) -> tuple[list[Group], list[Group]]:
+        """Return all groups with our name, and all with our mark."""
+        return await read_together(
+            self._directory.groups_by_name(environment.derived_name),
+            self._directory.groups_by_external_id(environment.mark.text),
+        )
+
+    async def _only_one(
+        self, environment: Environment, by_name: list[Group], by_mark: list[Group]
+    ) -> Group | None:
+        """Return our group if it was found, and remove any duplicates of it."""
         name, mark = environment.derived_name, environment.mark
-        by_name = await self._directory.groups_by_name(name)
         for group in by_name:
             require_ours(System.IDENTITY_PROVIDER, f"Group {name}", group.external_id, mark)
-        ours = sorted(
-            await self.own_groups(environment, by_name),
-            key=lambda group: (group.display_name != name, group.id),
-        )
+        ours = sorted(_own(mark, by_name, by_mark), key=lambda group: (group.display_name != name, group.id))
         if not ours:
             return None
         kept, *doubles = ours
@@ -162,22 +177,12 @@ class IdentityStep(StepActivities):
             )
         return kept
 
-    async def own_groups(
-        self, environment: Environment, by_name: Sequence[Group] | None = None
-    ) -> list[Group]:
+    async def own_groups(self, environment: Environment) -> list[Group]:
         """Return all groups that carry our mark, each once.
 
-        They are found by the mark, and by our name where the search by mark lags. `by_name` is the result of
-        that search, if the caller has just made it.
+        They are found by the mark, and by our name where the search by mark lags.
         """
-        name, mark = environment.derived_name, environment.mark
-        by_mark = await self._directory.groups_by_external_id(mark.text)
-        if by_name is None:
-            by_name = await self._directory.groups_by_name(name)
-        ours = [group for group in (*by_mark, *by_name) if mark.matches_text(group.external_id)]
-        # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
-        # both.
-        return list({group.id.casefold(): group for group in reversed(ours)}.values())[::-1]
+        return _own(environment.mark, *await self._search(environment))
 
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Delete every group that carries our mark, however many there are."""
@@ -208,6 +213,13 @@ class IdentityStep(StepActivities):
         """Return all groups that carry our mark."""
         groups = await self.own_groups(input.environment)
         return InspectResult(left=tuple(f"group {group.display_name}" for group in groups))
+
+
+def _own(mark: OwnerMark, by_name: Sequence[Group], by_mark: Sequence[Group]) -> list[Group]:
+    ours = [group for group in (*by_mark, *by_name) if mark.matches_text(group.external_id)]
+    # Compare ids without regard to case: if two entries are the same group, deleting one of them deletes
+    # both.
+    return list({group.id.casefold(): group for group in reversed(ours)}.values())[::-1]
 
 
 def _named(groups: list[Group]) -> str:

@@ -8,6 +8,7 @@ deleted, or until the reconcile sweep has them taken out.
 import contextlib
 
 from activities.ownership import NOTHING_THERE, note_foreign
+from activities.parts.concurrent_reads import read_together
 from activities.parts.control_plane_resource import own_group, own_project
 from activities.people_check import user_ids_of
 from clients.errors import AlreadyExists, NotFound
@@ -40,8 +41,9 @@ class RoleBindingStep(StepActivities):
             return await self._repair_members(environment, input.members)
         local = () if environment.has_identity_provider else environment.people
         user_ids = await user_ids_of(self._rafay, local, System.CONTROL_PLANE)
-        project = await own_project(self._rafay, environment)
-        group = await own_group(self._rafay, environment)
+        project, group = await read_together(
+            own_project(self._rafay, environment), own_group(self._rafay, environment)
+        )
         await self._bind(group, project.id, project.name, environment.template.role)
         for user_id in user_ids:
             await self._rafay.add_member(group.id, user_id)

@@ -4,6 +4,7 @@ The settings take precedence: they describe a cluster that does not allow these 
 changes its address.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,9 +30,9 @@ class NetworkReader:
 
     async def read(self) -> HostNetworks:
         """Return the host's addresses; raise Rejected if the cluster does not show them."""
-        found = await self._api.list(nodes.PATH, nodes.LIST)
-        api_server = self._options.api_server or await self._api_server()
-        dns, dns_pods = await self._dns()
+        found, api_server, (dns, dns_pods) = await asyncio.gather(
+            self._api.list(nodes.PATH, nodes.LIST), self._api_server(), self._dns()
+        )
         addresses = [*node_addresses(found), *(peer.cidr for peer in api_server)]
         return HostNetworks(
             dns=(*self._options.dns, *dns),
@@ -42,6 +43,8 @@ class NetworkReader:
         )
 
     async def _api_server(self) -> tuple[Peer, ...]:
+        if self._options.api_server:
+            return self._options.api_server
         service, slices = await self._service("default", "kubernetes", "the API server of the host")
         peers = [*service_peers(service), *slice_peers(slices)]
         if not peers:
@@ -74,9 +77,12 @@ class NetworkReader:
     async def _service(self, namespace: str, name: str, title: str) -> tuple[Object | None, Sequence[Object]]:
         """Return a Service and its EndpointSlices."""
         operation = f"read the address of {title}"
-        service = await self._api.get(f"/api/v1/namespaces/{namespace}/services/{name}", operation)
         path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-        return service, await self._api.list(path, operation, labels=f"{_SERVICE_OF}={name}")
+        service, slices = await asyncio.gather(
+            self._api.get(f"/api/v1/namespaces/{namespace}/services/{name}", operation),
+            self._api.list(path, operation, labels=f"{_SERVICE_OF}={name}"),
+        )
+        return service, slices
 
 
 def service_peers(service: Object | None, *, only: int | None = None) -> list[Peer]:
