@@ -10,9 +10,11 @@ from temporalio import activity
 
 from activities.errors import NotYet
 from activities.ownership import mark_text
+from activities.parts.concurrent_reads import read_together
 from activities.parts.host_lookup import chart_of, is_own_namespace, require_own_namespace
 from activities.parts.release_change import release_labels
 from clients.errors import Denied
+from clients.errors import NotYet as NotThereYet
 from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
 from contracts.chart_values import compose_values
@@ -113,10 +115,15 @@ async def _problem_of(host: Host, environment: Environment, standby: OwnerMark) 
         return "its release is not deployed"
     if not standby.matches_labels(release.labels):
         return "its release has another mark"
-    wanted = release_labels(environment, compose_values(environment, await host.overlay(name, name)))
+    try:
+        overlay, health = await read_together(host.overlay(name, name), host.health(name, name))
+    except NotThereYet as error:
+        # The host has no way in to it any more, and none comes by itself: it was there when it was offered.
+        return f"it cannot be reached: {error.detail}"
+    wanted = release_labels(environment, compose_values(environment, overlay))
     if release.labels.get(LABEL_REVISION) != wanted[LABEL_REVISION]:
         return f"it is not of the chart and the values of {chart_of(environment).version} now"
-    return (await host.health(name, name)).problem
+    return health.problem
 
 
 def _unsettled(host: Host, name: str) -> NotYet:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from activities import activity_context
 from activities.errors import NotYet
 from activities.ownership import NOTHING_THERE, note_foreign
+from activities.parts.concurrent_reads import read_together
 from activities.parts.forced_deletion import ForcedDeletion
 from activities.parts.host_lookup import (
     Hosts,
@@ -69,10 +70,9 @@ class NamespaceStep(StepActivities):
         # Check this before anything is created: the template may contain values that cannot be composed, or
         # that its chart rejects.
         values = compose_values(environment)
-        await host.check_release(chart_of(environment), values)
+        _, networks = await read_together(host.check_release(chart_of(environment), values), host.networks())
         if environment.template.retained_volumes is RetainedVolumes.DELETE:
             await host.require_volume_permission()
-        networks = await host.networks()
         mark = environment.mark
         labels = {**mark.labels, **pod_security(environment)}
         annotations = {

@@ -7,7 +7,7 @@ import pytest
 
 from activities.sleep import Sleep
 from activities.standby import StandbyOffer
-from clients.errors import Denied
+from clients.errors import Denied, NotYet
 from clients.simulated_host import SimulatedHost
 from contracts.activities import SleepInput
 from contracts.environment import Environment, StepName
@@ -261,4 +261,26 @@ async def test_no_vcluster_is_made_for_a_standby_that_none_could_take_over(
     failure = await bench.ensuring(StepName.NAMESPACE, standby).failure()
     assert failure.non_retryable
     assert "lacks the right" in failure.message
+    await undo(bench, standby)
+
+
+async def test_a_standby_that_cannot_be_reached_is_not_taken_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that an environment makes its own when the Service before its standby was deleted."""
+    standby = await an_offered_standby(bench)
+    environment = given(standby)
+    overlay = SimulatedHost.overlay
+
+    async def without_port(self: SimulatedHost, namespace: str, release: str) -> Any:
+        if namespace == standby.host_name:
+            raise NotYet("host cluster", f"read the port of {namespace}", "it has no node port yet")
+        return await overlay(self, namespace, release)
+
+    monkeypatch.setattr(SimulatedHost, "overlay", without_port)
+    await bench.make(environment, before=StepName.IMPORT)
+    assert environment.mark.matches_labels((await namespace_at(bench, environment.derived_name)).labels)
+    there = await namespace_at(bench, standby.host_name)
+    assert "it has no node port yet" in there.annotations[ANNOTATION_STANDBY]
+    await undo(bench, environment)
     await undo(bench, standby)

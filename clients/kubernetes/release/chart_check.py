@@ -30,6 +30,8 @@ class ChartCheck:
         self._helm = helm
         # Permissions that checked charts need and we lack, by everything that the result depends on.
         self._missing: dict[str, tuple[str, ...]] = {}
+        # Charts with values that they accept.
+        self._accepted: tuple[str, ...] = ()
 
     async def check(self, chart: Chart, values: Mapping[str, Any]) -> None:
         """Check that the chart is available, accepts the values, and needs no permission that we lack.
@@ -37,7 +39,7 @@ class ChartCheck:
         Raises:
             Rejected: it is not, or does not; the message gives the reason.
         """
-        await self._helm.check(chart, values)
+        await self._check_values(chart, values)
         held = await self._role_rules()
         if held is None:
             return
@@ -61,6 +63,13 @@ class ChartCheck:
                 f"{'; '.join(self._missing[key])}. deploy/rbac.yaml says what can be allowed"
             )
             raise Rejected(self._api.system, f"check chart {chart.name}", detail)
+
+    async def _check_values(self, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Check the values, unless they were accepted before: the schema of a chart takes long to read."""
+        key = json.dumps([dataclasses.astuple(chart), values], sort_keys=True)
+        if key not in self._accepted:
+            await self._helm.check(chart, values)
+            self._accepted = (*self._accepted[-MAX_CACHED_CHECKS:], key)
 
     async def _role_rules(self) -> Sequence[Mapping[str, Any]] | None:
         """Return the rules of our role in environments' namespaces; None if we may not read it."""
