@@ -11,7 +11,6 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from tools.image.build import ImageError
@@ -37,6 +36,9 @@ def bill_of_materials(tree: Path, name: str, digest: str) -> str:
     bill.metadata.component = image
     bill.register_dependency(image, parts)
     text: str = make_outputter(bill, OutputFormat.JSON, VERSION).output_as_string(indent=2)
+    # Imported here: it builds a parser of addresses for seconds, in each process that collects the tests.
+    from cyclonedx.validation.json import JsonStrictValidator
+
     if problem := JsonStrictValidator(VERSION).validate_str(text):
         raise ImageError(f"the bill of materials is not valid: {problem}")
     return text
