@@ -83,12 +83,16 @@ class Place:
         return load_tokens(self.context, {"HOME": str(self.home)})
 
 
+@pytest.fixture(scope="module")
+def provider_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all providers here: the first makes the key, a tenth of a second of processor."""
+    return tmp_path_factory.mktemp("provider")
+
+
 @pytest.fixture
-async def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+async def place(tmp_path: Path, provider_folder: Path) -> AsyncIterator[Place]:
     clock = Clock()
-    async with running_provider(
-        tmp_path_factory.mktemp("provider"), clock, device_interval_seconds=1
-    ) as provider:
+    async with running_provider(provider_folder, clock, device_interval_seconds=1) as provider:
         file = tmp_path / "issuers.yaml"
         entry = {
             "url": provider.url, "audience": "moorage-api", "client_id": "moorage", "team_prefix": "team-",

@@ -24,13 +24,14 @@ from joserfc.jwk import ECKey, RSAKey
 from clients.errors import Denied, MalformedAnswer
 from clients.identity.client_assertion import ASSERTION_TYPE, ClientAssertion, SigningKey
 from clients.identity.client_credentials import ClientCredentials, secret_proof
+from tests.support.keys import rsa_key, rsa_pem
 from tests.support.mock_answers import MockAnswers, answer
 from tests.support.stand_ins import TLS
 
 TOKEN_URL = "https://acme.okta.com/oauth2/v1/token"
 ROUTE = "POST /oauth2/v1/token"
-RSA_KEY = rsa.generate_private_key(65537, 2048)
-PEM = RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+RSA_KEY = rsa_key(1)
+PEM = rsa_pem(1).decode()
 OLD_PEM = RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
 LOCKED_PEM = RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")).decode()
 SHORT_PEM = (
@@ -101,7 +102,7 @@ def test_entra_finds_the_key_by_its_certificate(text: str) -> None:
     assert expires_at == CERTIFICATE.not_valid_after_utc
 
 
-OTHER_CERTIFICATE = certificate_of(rsa.generate_private_key(65537, 2048)).public_bytes(Encoding.PEM).decode()
+OTHER_CERTIFICATE = certificate_of(rsa_key(2)).public_bytes(Encoding.PEM).decode()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from starter.environments.credentials.certificate_request import (
 )
 from starter.request_errors import InvalidRequest
 from tests.support.credentials import request_of
+from tests.support.keys import rsa_key
 from tests.support.virtual_access import new_key
 
 ADA = "ada@example.com"
@@ -79,7 +80,7 @@ def _with_extension() -> str:
         (signed(name_of(MASTERS), new_key()), "another subject"),
         (signed(name_of(), new_key()), "another subject"),
         (signed(name_of(*[(NameOID.COMMON_NAME, ADA)] * 2), new_key()), "another subject"),
-        (signed(OURS, rsa.generate_private_key(65537, 2048)), "P-256 or P-384"),
+        (signed(OURS, rsa_key(1)), "P-256 or P-384"),
         (signed(OURS, ed25519.Ed25519PrivateKey.generate()), "P-256 or P-384"),
         (signed(OURS, ec.generate_private_key(ec.SECP256K1())), "P-256 or P-384"),
         (_with_extension(), "asks for extensions"),

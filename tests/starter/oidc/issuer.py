@@ -11,10 +11,11 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
+from tests.support.keys import rsa_jwk
+
 Key = RSAKey | ECKey | OctKey
 
-#: One for all tests, because making one takes a tenth of a second.
-RSA = RSAKey.generate_key(2048, parameters={"kid": "rsa", "use": "sig"})
+RSA = rsa_jwk("rsa", 1)
 EC = ECKey.generate_key("P-256", parameters={"kid": "ec", "use": "sig"})
 
 

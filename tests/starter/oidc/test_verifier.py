@@ -20,6 +20,7 @@ from starter.auth.oidc.verifier import MAX_TOKEN_LENGTH, TokenVerifier
 from starter.auth.policy import Principal, Role
 from tests.starter.oidc.issuer import EC, RSA, FakeIssuer, running_issuer
 from tests.support.deadline import HANG, NEVER
+from tests.support.keys import rsa_jwk
 
 #: The names of tests have it: a moment that is the same in all processes of a test run.
 NOW = 1_800_000_000
@@ -180,9 +181,7 @@ FORGERIES = {
     "none": lambda issuer: forged(issuer, {"alg": "none", "kid": "rsa"}),
     "none with a signature": lambda issuer: forged(issuer, {"alg": "nOnE", "kid": "rsa"}, "AAAA"),
     "HMAC with the public key": hmac_with_the_public_key,
-    "another key by the same id": lambda issuer: issuer.token(
-        RSAKey.generate_key(2048, parameters={"kid": "rsa"}), kid="rsa"
-    ),
+    "another key by the same id": lambda issuer: issuer.token(rsa_jwk("rsa", 2)),
     "an RSA algorithm for an EC key": lambda issuer: issuer.token(RSA, "RS256", kid="ec"),
     "a key in its header": lambda issuer: forged(
         issuer, {"alg": "ES256", "kid": "x", "jwk": ECKey.generate_key("P-256").as_dict(private=False)}, "AA"
@@ -211,7 +210,7 @@ async def test_a_forged_token_is_refused(issuer: FakeIssuer, verifier: TokenVeri
 
 
 SAME_ID = "same"
-KEY_A, KEY_B = (RSAKey.generate_key(2048, parameters={"kid": SAME_ID}) for _ in range(2))
+KEY_A, KEY_B = (rsa_jwk(SAME_ID, number) for number in (1, 2))
 
 
 @pytest.mark.parametrize("are_keys_cached", [False, True], ids=["first", "cached"])
@@ -288,7 +287,7 @@ async def test_rotated_keys_are_taken_up_and_withdrawn_ones_refused(
 ) -> None:
     token = issuer.token(exp=NOW + 7200)
     await verifier.principal_of(token)
-    new = RSAKey.generate_key(2048, parameters={"kid": "new"})
+    new = rsa_jwk("new", 2)
     issuer.keys = [new]
     clock.ahead += MIN_INTERVAL.total_seconds()
     assert await verifier.principal_of(issuer.token(new, exp=NOW + 7200)) == ALICE
