@@ -7,6 +7,8 @@ that may change freely (timeouts, retries, summaries, payloads) are not in it.
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from contracts.activities import StepActivities, step_activity_name
@@ -32,21 +34,49 @@ def sources() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.py"))}
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call: what is called, how a command is written on the page, and the activities that it is given."""
+
+    name: str
+    command: str
+    activities: str
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What the page needs of a module: names that it imports, and the calls of its functions, in order."""
+
+    imports: tuple[str, ...]
+    functions: Mapping[str, tuple[_Call, ...]]
+
+
 def commands_of(texts: Mapping[str, str], table: tuple[steps.Step, ...] = steps.STEPS) -> str:
     """A page: for each workflow, the functions that it may run, and what each of them does in order."""
-    modules = {name: ast.parse(text) for name, text in texts.items()}
-    functions = {name: dict(_functions(tree)) for name, tree in modules.items()}
+    modules = {name: _read(text) for name, text in texts.items()}
     lines: list[str] = []
     for workflow in (*WORKFLOWS, *HOST_WORKFLOWS):
         lines += [f"# {workflow.__name__}"]
         reached = sorted(_reached(workflow.__module__.rpartition(".")[2], modules))
-        bodies = {f"{module}.{name}": body for module in reached for name, body in functions[module].items()}
+        bodies = {
+            f"{module}.{name}": body for module in reached for name, body in modules[module].functions.items()
+        }
         commanding = _commanding(bodies)
         for name, body in bodies.items():
             if done := list(_done(body, commanding)):
                 lines += ["", name, *(f"    {one}" for one in done)]
         lines += [""]
     return "\n".join([*lines, "# The table of steps", "", *map(_row, table)]) + "\n"
+
+
+@cache
+def _read(text: str) -> _Module:
+    tree = ast.parse(text)
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflows"):
+            imports += [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
+    return _Module(tuple(imports), {name: tuple(_calls(body)) for name, body in _functions(tree)})
 
 
 def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
@@ -57,7 +87,20 @@ def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]
             yield from _functions(node, f"{prefix}{node.name}.")
 
 
-def _reached(module: str, modules: Mapping[str, ast.Module]) -> set[str]:
+def _calls(body: ast.AST) -> Iterator[_Call]:
+    calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
+    for call in sorted(calls, key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0)):
+        name = ast.unparse(call.func)
+        first, _, last = name.rpartition(".")
+        command = ""
+        if first == "workflow" and last in _COMMANDS:
+            arguments = call.args[:1] if "activity" in last or last == "patched" else []
+            command = f"{name}({', '.join(map(ast.unparse, arguments))})"
+        given = map(ast.unparse, call.args)
+        yield _Call(name, command, ", ".join(each for each in given if "Activities." in each))
+
+
+def _reached(module: str, modules: Mapping[str, _Module]) -> set[str]:
     """The module, and all of the workflows' that it imports, however indirectly."""
     found: set[str] = set()
     left = [module]
@@ -66,13 +109,11 @@ def _reached(module: str, modules: Mapping[str, ast.Module]) -> set[str]:
         if name in found or name not in modules:
             continue
         found.add(name)
-        for node in ast.walk(modules[name]):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflows"):
-                left += [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
+        left += modules[name].imports
     return found
 
 
-def _commanding(bodies: Mapping[str, ast.AST]) -> frozenset[str]:
+def _commanding(bodies: Mapping[str, tuple[_Call, ...]]) -> frozenset[str]:
     """The names of the functions that give commands, themselves or through others."""
     names: frozenset[str] = frozenset()
     while True:
@@ -86,18 +127,14 @@ def _commanding(bodies: Mapping[str, ast.AST]) -> frozenset[str]:
         names = now
 
 
-def _done(body: ast.AST, commanding: frozenset[str]) -> Iterator[str]:
+def _done(body: tuple[_Call, ...], commanding: frozenset[str]) -> Iterator[str]:
     """What a function does in order: commands of Temporal's, and calls of functions that give some."""
-    calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
-    for call in sorted(calls, key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0)):
-        name = ast.unparse(call.func)
-        first, _, last = name.rpartition(".")
-        if first == "workflow" and last in _COMMANDS:
-            arguments = call.args[:1] if "activity" in last or last == "patched" else []
-            yield f"{name}({', '.join(map(ast.unparse, arguments))})"
+    for call in body:
+        first, _, last = call.name.rpartition(".")
+        if call.command:
+            yield call.command
         elif first != "workflow" and last in commanding:
-            activities = [ast.unparse(each) for each in call.args if "Activities." in ast.unparse(each)]
-            yield f"{name}({', '.join(activities)})"
+            yield f"{call.name}({call.activities})"
 
 
 def _row(step: steps.Step) -> str:
