@@ -61,6 +61,11 @@ def cli(stack: Stack, home: Path, email: str) -> Cli:
     return Cli(home, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=stack.token_of(email))
 
 
+async def delete_when_ready(caller: Caller, name: str) -> None:
+    await caller.until(name, lambda view: view.phase == "ready")
+    await caller.gone(name)
+
+
 async def test_what_does_not_fit(
     stack: Stack, bob: Caller, carol: Caller, dave: Caller, tmp_path: Path
 ) -> None:
@@ -116,9 +121,8 @@ async def test_what_does_not_fit(
     await bob.gone(started[0])
     again = unique()
     assert (await carol.ask(again)).status_code == 202
-    for caller, name in ((bob, started[1]), (bob, started[2]), (bob, again), (dave, other), (dave, one_more)):
-        await caller.until(name, lambda view: view.phase == "ready")
-        await caller.gone(name)
+    left = ((bob, started[1]), (bob, started[2]), (bob, again), (dave, other), (dave, one_more))
+    await asyncio.gather(*(delete_when_ready(caller, name) for caller, name in left))
 
 
 async def test_the_worker_is_killed_in_between(stack: Stack, bob: Caller) -> None:
@@ -130,9 +134,7 @@ async def test_the_worker_is_killed_in_between(stack: Stack, bob: Caller) -> Non
     statuses = [(await bob.ask(name)).status_code for name in names]
     assert statuses == [200, 202, 202], "the first one is there already: it is joined"
     assert problem(await bob.ask(unique()), 409)["reason"] == "over_quota"
-    for name in names:
-        await bob.until(name, lambda view: view.phase == "ready")
-        await bob.gone(name)
+    await asyncio.gather(*(delete_when_ready(bob, name) for name in names))
 
 
 async def test_a_host_that_bears_the_labels(stack: Stack, bob: Caller) -> None:
