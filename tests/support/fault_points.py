@@ -37,6 +37,18 @@ UNMAKING: dict[str, Call] = {
     "vcluster": (Part.HOST, "release.uninstall"),
     "import": (Part.CONTROL_PLANE, "cluster.delete"),
 }
+#: The calls with which a standby of a warm pool is made and offered, and those with which it ends.
+MAKING_STANDBY: dict[str, Call] = {
+    "namespace": MAKING["namespace"],
+    "vcluster": MAKING["vcluster"],
+    "kubeconfig": MAKING["kubeconfig"],
+    "offer": (Part.HOST, "namespace.patch"),
+}
+ENDING_STANDBY: dict[str, Call] = {
+    "withdraw": (Part.HOST, "namespace.patch"),
+    "vcluster": UNMAKING["vcluster"],
+    "namespace": UNMAKING["namespace"],
+}
 #: The calls with which systems give a person access, or take it away.
 CHANGING: dict[str, Call] = {
     "group": (Part.DIRECTORY, "group.patch"),
