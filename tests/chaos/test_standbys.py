@@ -1,11 +1,7 @@
 """Ensures that a request from a warm pool ends whole or gone, whatever befalls the take-over."""
 
 import asyncio
-import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +9,10 @@ import pytest
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.catalogue.loader import STARTER_TEMPLATES
-from tests.lifecycle.databases import Systems
+from tests.lifecycle.databases import PREFIX, Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.deadline import HANG, pauses
-from tests.support.fault_points import AMBIGUITIES, called, calls, no_faults
+from tests.support.fault_points import AMBIGUITIES, assert_one_of_each, called, calls, no_faults
 from tests.support.stack import hurried, unique
 from tests.support.stand_ins import set_faults
 
@@ -52,27 +48,14 @@ async def filled(asking: Asking, ready: int = 1) -> None:
         await asyncio.sleep(pause)
 
 
-def namespaces(stack: Stack) -> dict[str, str]:
-    """The namespaces on the host, with the name in the mark of each."""
-    database: Path = stack.databases[Part.HOST]
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as rows:
-        found = rows.execute("SELECT name, labels FROM namespaces").fetchall()
-    return {name: json.loads(labels)["moorage.dev/name"] for name, labels in found}
-
-
-def places_of(stack: Stack, name: str) -> list[str]:
-    """The namespaces with the mark of the environment."""
-    return [place for place, owner in namespaces(stack).items() if owner == name]
-
-
-async def ended(stack: Stack, asking: Asking, systems: Systems, name: str) -> None:
-    """It ends with nothing left of it, nor of the namespace that it had."""
-    places = places_of(stack, name)
+async def ended(asking: Asking, systems: Systems, name: str) -> None:
+    """It ends with nothing left of it, nor of the namespace that it had from a standby."""
+    places = systems.places(name)
     await asking.delete(name)
     shown = await asking.until_phase(name, "gone")
     assert shown["certificate"]["nothing_left"]
     assert systems.holds(name) == {}
-    assert not set(places) & set(namespaces(stack))
+    assert not any(systems.holds(place.removeprefix(f"{PREFIX}-")) for place in places)
 
 
 async def test_a_request_is_served_from_the_pool(battered: Stack, asking: Asking, systems: Systems) -> None:
@@ -80,11 +63,9 @@ async def test_a_request_is_served_from_the_pool(battered: Stack, asking: Asking
     name = unique("warm")
     await asking.request(name, collaborators=["bob@example.com"])
     await asking.until_phase(name, "ready")
-    [place] = places_of(battered, name)
+    [place] = systems.places(name)
     assert place.startswith("mrg-standby-")
-    held = systems.holds(name)
-    assert not {"namespace", "release", "pod"} & held.keys()
-    assert (held["project"], held["group"], held["cluster"], held["IdP group"]) == (1, 1, 1, 1)
+    assert_one_of_each(systems.holds(name))
     await asking.call("POST", f"/environments/{name}/sleep")
     await asking.until_phase(name, "asleep")
     await asking.call("POST", f"/environments/{name}/wake")
@@ -92,7 +73,7 @@ async def test_a_request_is_served_from_the_pool(battered: Stack, asking: Asking
     kubeconfig = await asking.call("GET", f"/environments/{name}/kubeconfig")
     assert kubeconfig.status_code == 200, kubeconfig.text
     assert not (await asking.show(name))["unwell"]
-    await ended(battered, asking, systems, name)
+    await ended(asking, systems, name)
 
 
 async def test_many_at_once_have_one_owner_each(battered: Stack, asking: Asking, systems: Systems) -> None:
@@ -101,10 +82,10 @@ async def test_many_at_once_have_one_owner_each(battered: Stack, asking: Asking,
     await asyncio.gather(*(asking.request(name) for name in names))
     for name in names:
         await asking.until_phase(name, "ready")
-    places = {name: places_of(battered, name) for name in names}
+    places = {name: systems.places(name) for name in names}
     assert all(len(found) == 1 for found in places.values()), places
     for name in names:
-        await ended(battered, asking, systems, name)
+        await ended(asking, systems, name)
 
 
 @pytest.mark.guarantee("1. Killed anywhere")
@@ -122,8 +103,8 @@ async def test_the_worker_is_killed_in_the_take_over(
     no_faults(battered)
     await battered.start(Part.WORKER)
     await asking.until_phase(name, "ready")
-    assert len(places_of(battered, name)) == 1
-    await ended(battered, asking, systems, name)
+    assert len(systems.places(name)) == 1
+    await ended(asking, systems, name)
 
 
 @pytest.mark.guarantee("2. Fails anywhere")
@@ -145,7 +126,7 @@ async def test_what_fails_after_the_take_over_is_undone_with_it(
     no_faults(battered)
     shown = await asking.until_phase(name, "gone")
     assert shown["certificate"]["nothing_left"]
-    assert places_of(battered, name) == []
+    assert systems.places(name) == []
     assert systems.holds(name) == {}
 
 
@@ -162,7 +143,7 @@ async def test_a_cancellation_in_the_take_over_leaves_nothing(
     await called(battered, Part.HOST, TAKE_OVER, count)
     await asking.cancel(name)
     assert (await asking.until_phase(name, "gone"))["outcome"] == "cancelled"
-    assert places_of(battered, name) == []
+    assert systems.places(name) == []
     assert systems.holds(name) == {}
 
 
@@ -176,5 +157,5 @@ async def test_a_take_over_whose_answer_is_lost_makes_one_of_each(
     set_faults(battered.url(Part.HOST), AMBIGUITIES[kind].model_copy(update={"operation": TAKE_OVER}))
     await asking.request(name)
     await asking.until_phase(name, "ready")
-    assert len(places_of(battered, name)) == 1
-    await ended(battered, asking, systems, name)
+    assert len(systems.places(name)) == 1
+    await ended(asking, systems, name)

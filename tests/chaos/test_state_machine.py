@@ -1,8 +1,8 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
-Hypothesis makes the sequences. Two environments are asked for, resized, put to sleep, woken, deleted,
-cancelled, extended, transferred and swept, while their people come and go, faults come and go and the worker
-is killed; after each step the systems' own databases are looked at.
+Hypothesis makes the sequences. Two environments of a template with a warm pool are asked for, resized, put to
+sleep, woken, deleted, cancelled, extended, transferred and swept, while their people come and go, faults come
+and go and the worker is killed; after each step the systems' own databases are looked at.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from temporalio.client import Client
 
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
@@ -31,9 +32,10 @@ from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.leavers import People, sweep_leavers
 from tests.support.reconcile import lose_workflow
-from tests.support.secret_scan import BRIEF
-from tests.support.stack import TIMEOUT, hurried, unique
+from tests.support.secret_scan import BRIEF, BRIEF_AND_WARM
+from tests.support.stack import TIMEOUT, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
+from tests.support.warm_pools import end_pool, is_filled
 
 WEATHER = {
     "out of order": Fault(kind=FaultKind.STATUS, status=503, share=0.4),
@@ -63,7 +65,7 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     """Yield a stack whose environments may live for seconds; only the test runs its sweeps."""
     folder = tmp_path_factory.mktemp("machine")
     (templates := folder / "templates").mkdir()
-    (templates / "small.yaml").write_text(BRIEF)
+    (templates / "small.yaml").write_text(BRIEF_AND_WARM)
     (templates / "larger.yaml").write_text(BRIEF.replace('cpu: "1"', 'cpu: "2"'))
     settings = {
         "MOORAGE_TEMPLATES": str(templates),
@@ -76,6 +78,7 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     }
     async with Stack(folder / "stack", hurried(environment=settings)) as stack:
         yield stack
+        await end_pool(stack, templates / "small.yaml", BRIEF)
 
 
 class Machine(RuleBasedStateMachine):
@@ -85,6 +88,7 @@ class Machine(RuleBasedStateMachine):
     asking: Asking
     systems: Systems
     people: People
+    client: Client
     loop: asyncio.AbstractEventLoop
     #: How often the worker may be killed in a sequence: a new one takes seconds to begin.
     kills: int
@@ -111,6 +115,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(ttl=TTLS)
     def begin(self, ttl: str | None) -> None:
         self.names = {name: unique(name) for name in ("left", "right")}
+        self.run(is_filled(self.client))
         for name in self.names:
             self.request(name, ttl)
 
@@ -394,11 +399,12 @@ class Machine(RuleBasedStateMachine):
                 await asyncio.sleep(0.5)
 
 
-def machine_for(stack: Stack, asking: Asking, kills: int) -> type[Machine]:
+def machine_for(stack: Stack, asking: Asking, client: Client, kills: int) -> type[Machine]:
     """The machine of a stack: hypothesis makes one for each sequence."""
     world = {
         "stack": stack,
         "asking": asking,
+        "client": client,
         "systems": Systems(stack),
         "people": People(stack),
         "loop": asyncio.get_running_loop(),
@@ -410,7 +416,7 @@ def machine_for(stack: Stack, asking: Asking, kills: int) -> type[Machine]:
 async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derandomize: bool) -> None:
     """Go through so many sequences of so many steps; derandomized ones are the same ones every time."""
     async with Asking(stack) as asking:
-        machine = machine_for(stack, asking, kills)
+        machine = machine_for(stack, asking, await client_of(stack), kills)
         settings = hypothesis.settings(
             max_examples=sequences,
             stateful_step_count=steps,
@@ -432,7 +438,7 @@ async def test_a_short_sequence(swept_by_hand: Stack) -> None:
 async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack) -> None:
     """Ensures that the machine's promises about people hold in a sequence without chance."""
     async with Asking(swept_by_hand) as asking:
-        machine = machine_for(swept_by_hand, asking, kills=0)()
+        machine = machine_for(swept_by_hand, asking, await client_of(swept_by_hand), kills=0)()
         await asyncio.to_thread(machine.begin, "1h")
         for name in machine.names.values():
             await asking.until_phase(name, "ready")

@@ -32,6 +32,7 @@ from tests.support.histories import everything_known
 from tests.support.leavers import People, sweep_leavers
 from tests.support.secret_scan import (
     BRIEF,
+    BRIEF_AND_WARM,
     MAIL_PASSWORD,
     PLANTED,
     Canaries,
@@ -43,6 +44,7 @@ from tests.support.secret_scan import (
 )
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
+from tests.support.warm_pools import end_pool
 
 COUNT = int(os.environ.get("TEST_STORM", "300"))
 #: So many are on their way at one time. Each worker that begins replays all of them: with more, it would do
@@ -216,7 +218,7 @@ async def _restart_temporal(stack: Stack) -> None:
 async def _stack_with_all_secrets(folder: Path) -> AsyncIterator[Stack]:
     """A stack that tells its people by all ways, with everything logged that can be."""
     (templates := folder / "templates").mkdir()
-    (templates / "small.yaml").write_text(BRIEF)
+    (templates / "small.yaml").write_text(BRIEF_AND_WARM)
     timeouts = HURRY.model_copy(
         update={
             "step_timeout": None,
@@ -290,6 +292,7 @@ async def test_all_end_as_asked_and_no_secret_is_anywhere(
             if (held := Systems(stack).holds(name))
         }
         assert left == {}
+        await end_pool(stack, tmp_path / "templates" / "small.yaml", BRIEF)
         assert Systems(stack).all() == {}, "something is there that bears no name of ours"
         await _search(stack, storm, tmp_path)
         record_property("secrets searched for", len(storm.canaries.secrets))

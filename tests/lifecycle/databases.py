@@ -1,9 +1,11 @@
 """What the outside systems really hold, read from their databases, past Moorage and past their APIs."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from contracts.types.naming import STANDBY_NAME_START
 from embedded.stack.stack import Part, Stack
 
 #: For each system: what to call a thing, and the query that lists the names of all such things.
@@ -42,13 +44,33 @@ class Systems:
         }
 
     def holds(self, name: str) -> dict[str, int]:
-        """How many things of each kind there are for the environment `name`; empty when it left no trace."""
+        """How many things of each kind there are for the environment `name`; empty when it left no trace.
+
+        On its host that is also what is in a namespace with its mark, which keeps the name of a standby.
+        """
+        places = {f"{PREFIX}-{name}", *self.places(name)}
         found = {}
         for part, path in self._databases.items():
             for kind, query in _QUERIES[part].items():
-                if count := [row[0] for row in _rows(path, query)].count(f"{PREFIX}-{name}"):
+                if count := sum(row[0] in places for row in _rows(path, query)):
                     found[kind] = count
         return found
+
+    def places(self, name: str) -> list[str]:
+        """The namespaces with the mark of the environment or of the standby `name`."""
+        path = self._databases.get(Part.HOST)
+        rows = _rows(path, "SELECT name, labels FROM namespaces") if path else []
+        return [place for place, labels in rows if json.loads(labels).get("moorage.dev/name") == name]
+
+    def standbys(self) -> dict[str, list[str]]:
+        """The names of all that was made as a standby, by kind, also of those that environments have."""
+        start = f"{PREFIX}-{STANDBY_NAME_START}"
+        found = {
+            kind: [row[0] for row in _rows(path, query) if row[0].startswith(start)]
+            for part, path in self._databases.items()
+            for kind, query in _QUERIES[part].items()
+        }
+        return {kind: names for kind, names in found.items() if names}
 
     def all(self) -> dict[str, int]:
         """How many things of each kind there are, whosever they are."""
@@ -60,6 +82,6 @@ class Systems:
         return {kind: count for kind, count in counts.items() if count}
 
 
-def _rows(path: Path, query: str) -> list[tuple[str]]:
+def _rows(path: Path, query: str) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return database.execute(query).fetchall()

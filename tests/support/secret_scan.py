@@ -92,6 +92,8 @@ kubernetes: v1.36.0
 size: {cpu: "1", memory: 2Gi, storage: 2Gi, pods: 20}
 ttl: {default: 15s, maximum: 1h, warnings: [5s]}
 """
+#: It, with a pool of standbys.
+BRIEF_AND_WARM = f"{BRIEF}warm: {{ready: 1, most: 3}}\n"
 #: The mail server of `every_secret` wants it.
 MAIL_PASSWORD = "lets-the-worker-in-4711"
 

@@ -5,6 +5,7 @@ The API of such a stack wants no pool, so it changes nothing of what the test wa
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
@@ -21,6 +22,7 @@ from starter.placement.reservations import Reservations
 from starter.temporal.errors import NoWorker, TemporalUnavailable
 from tests.lifecycle.databases import Systems
 from tests.support.deadline import HANG, pauses
+from tests.support.stack import client_of
 from worker.settings.loading import load_settings
 
 
@@ -104,11 +106,40 @@ class PoolOfOne:
             return ()
 
     async def names(self) -> list[str]:
+        return await standbys(self._reservations)
+
+
+async def standbys(reservations: Reservations) -> list[str]:
+    """The names of all standbys that hold a place."""
+    try:
+        held = await reservations.list_reservations()
+    except (NoWorker, TemporalUnavailable):
+        return []
+    return [one.name for one in held if one.name.startswith(STANDBY_NAME_START)]
+
+
+async def is_filled(client: Client) -> None:
+    """Wait until a pool of the catalogue has a standby that is ready, or has stopped."""
+    reservations = Reservations(client)
+
+    async def filled() -> bool:
         try:
-            held = await self._reservations.list_reservations()
+            return any(pool.ready or pool.has_stopped for pool in await reservations.list_pools())
         except (NoWorker, TemporalUnavailable):
-            return []
-        return [one.name for one in held if one.name.startswith(STANDBY_NAME_START)]
+            return False
+
+    await _until(filled, "no pool is filled")
+
+
+async def end_pool(stack: Stack, template: Path, text: str) -> None:
+    """Write the template, which keeps no pool any more, and wait until nothing is left of the standbys."""
+    await asyncio.to_thread(template.write_text, text)
+    reservations, systems = Reservations(await client_of(stack)), Systems(stack)
+
+    async def ended() -> bool:
+        return not await standbys(reservations) and not systems.standbys()
+
+    await _until(ended, "standbys are left, and no template keeps a pool", systems.standbys)
 
 
 async def _until(
