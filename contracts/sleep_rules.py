@@ -138,6 +138,11 @@ def is_within_schedule(schedule: str, moment: datetime) -> bool:
     return _is_within(_windows(SleepPolicy(schedule=schedule)), moment)
 
 
+def next_change(schedule: str, moment: datetime) -> datetime | None:
+    """Return when the hours next begin or end; None if they never do, or this machine cannot read them."""
+    return _next_change(_windows(SleepPolicy(schedule=schedule)), moment)
+
+
 def _next_change(windows: tuple[Window, ...], moment: datetime) -> datetime | None:
     """Return when the hours next begin or end; None if they never do."""
     state = _is_within(windows, moment)

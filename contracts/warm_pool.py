@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from contracts.sleep_rules import is_within_schedule, parse_schedule
+from contracts.sleep_rules import is_within_schedule, next_change, parse_schedule
 from contracts.types.models import Frozen
 
 #: Standbys of one template: each uses a host as an environment does.
@@ -30,6 +30,10 @@ class WarmPool(Frozen):
     def is_open(self, now: datetime) -> bool:
         """Return whether standbys are kept at that moment."""
         return self.hours is None or is_within_schedule(self.hours, now)
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """Return when the hours in which standbys are kept begin or end next; None if they never do."""
+        return None if self.hours is None else next_change(self.hours, now)
 
     @property
     def sentence(self) -> str:

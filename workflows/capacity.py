@@ -39,7 +39,7 @@ with workflow.unsafe.imports_passed_through():
         StateInput,
         WakeInput,
     )
-    from contracts.capacity.pools import PoolBook, PoolCounts, PoolsInput
+    from contracts.capacity.pools import PoolBook, PoolCounts, PoolsInput, ResumePoolInput
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
     from contracts.capacity.runs import CapacityStart, CarriedCapacity
     from contracts.environment import System
@@ -346,6 +346,12 @@ class CapacityWorkflow:
         """Keep these pools from now on. Does nothing without an argument, as `release`."""
         if input is not None:
             self._keeper.want(input)
+
+    @workflow.signal(description="A pool that has stopped makes standbys again")
+    def resume_pool(self, input: ResumePoolInput | None = None) -> None:
+        """Forget its failures. Does nothing without an argument, as `release`."""
+        if input is not None:
+            self._keeper.resume(input.template)
 
     @workflow.signal(description="A standby is ready, or could not be made")
     def standby(self, report: StandbyReport | None = None) -> None:

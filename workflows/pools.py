@@ -76,6 +76,11 @@ class PoolKeeper:
         self._ledger.pools.want(wanted, workflow.now())
         self._has_changed = self._has_changed or before != wanted
 
+    def resume(self, template: str) -> None:
+        """Let the pool of the template make standbys again, if it has stopped."""
+        self._ledger.pools.resume(template)
+        self._has_changed = True
+
     def report(self, name: str, life: str, problem: str) -> None:
         """Take over what a standby says of itself."""
         self._ledger.pools.report(name, life, problem)

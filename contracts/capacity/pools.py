@@ -18,6 +18,8 @@ from contracts.warm_pool import WarmPool
 
 #: The signal with which the API says what it wants.
 SIGNAL_WANT_POOLS = "want_pools"
+#: The signal with which the platform team lets a pool that has stopped make standbys again.
+SIGNAL_RESUME_POOL = "resume_pool"
 #: The API renews what it wants every three minutes. After this time without it nothing is made any more.
 WANTED_FOR = timedelta(minutes=10)
 #: How long no person may have asked for a place before standbys are made: people come first.
@@ -68,6 +70,12 @@ class PoolsInput(Frozen):
     pools: tuple[WantedPool, ...] = ()
 
 
+class ResumePoolInput(Frozen):
+    """The template whose pool makes standbys again."""
+
+    template: str
+
+
 class Given(Frozen):
     """The standby that a life was given."""
 
@@ -98,7 +106,7 @@ class PoolState(Frozen):
 
 
 class PoolCount(Frozen):
-    """How one pool stands."""
+    """How one pool stands. `taken` standbys were handed out in the last minutes (`DEMAND_TIME`)."""
 
     template: str
     key: str
@@ -107,6 +115,7 @@ class PoolCount(Frozen):
     ready: int
     making: int
     wanted: int
+    taken: int = 0
     failures: int = 0
     problem: str = ""
 
@@ -186,6 +195,12 @@ class PoolBook:
         self.failures[standby.pool] = PoolFailures(number=number, problem=problem)
         del self.standbys[name]
 
+    def resume(self, template: str) -> None:
+        """Forget the failures of the template's pools, so that a pool that has stopped goes on."""
+        for pool in self.wanted.pools:
+            if pool.template == template:
+                self.failures.pop(pool.key, None)
+
     def keep_only(self, held: Iterable[tuple[str, frozenset[str]]]) -> None:
         """Forget standbys and environments that hold no place any more; `held` are names with their lives."""
         lives = dict(held)
@@ -237,6 +252,7 @@ class PoolBook:
                     ready=ready,
                     making=making,
                     wanted=self.target(pool, now),
+                    taken=len(self._taken_lately(pool.key, now)),
                     failures=failures.number if failures else 0,
                     problem=failures.problem if failures else "",
                 )

@@ -57,6 +57,7 @@ class GlobalVerb(StrEnum):
     SWEEP = "sweep"
     CAPACITY = "capacity"
     HOLDINGS = "capacity --holdings"
+    RESUME_POOL = "pools --resume"
     AUDIT = "audit trail"
     FIGURES = "figures"
 

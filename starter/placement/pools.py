@@ -16,7 +16,7 @@ from contracts.types.naming import OwnerMark
 from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts
 from starter.placement.reservations import Reservations
-from starter.temporal.errors import TemporalUnavailable
+from starter.temporal.errors import NoWorker, TemporalUnavailable
 
 #: Between two looks at the catalogue, whose files may be edited at any time.
 LOOK_SECONDS = 15.0
@@ -57,9 +57,10 @@ def _wanted_pool(template: Template, installation: InstallationConfig) -> Wanted
 
 
 class PoolSync:
-    """Keeps the capacity workflow informed, while this process runs. Without a pool it calls nothing.
+    """Keeps the capacity workflow informed, while this process runs.
 
-    `templates` returns those of the catalogue now.
+    Without a pool it asks once whether a former process has wanted one. `templates` returns those of the
+    catalogue now.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class PoolSync:
         self._reservations = reservations
         self._templates = templates
         self._installation = installation
-        self._sent = PoolsInput()
+        self._sent: PoolsInput | None = None
         self._sent_at = float("-inf")
         self._running: asyncio.Task[None] | None = None
 
@@ -90,6 +91,13 @@ class PoolSync:
         """Send what is wanted, if it has changed or has to be renewed."""
         wanted = wanted_pools(self._templates(), self._installation)
         now = asyncio.get_running_loop().time()
+        if self._sent is None and not wanted.pools:
+            try:
+                is_over = not await self._reservations.list_pools()
+            except NoWorker:
+                return
+            if is_over:
+                self._sent = wanted
         if wanted == self._sent and (not wanted.pools or now - self._sent_at < RENEW_SECONDS):
             return
         await self._reservations.want_pools(wanted)

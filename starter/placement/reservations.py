@@ -29,7 +29,14 @@ from contracts.capacity.models import (
     ReserveResult,
     StateInput,
 )
-from contracts.capacity.pools import SIGNAL_WANT_POOLS, PoolCount, PoolCounts, PoolsInput
+from contracts.capacity.pools import (
+    SIGNAL_RESUME_POOL,
+    SIGNAL_WANT_POOLS,
+    PoolCount,
+    PoolCounts,
+    PoolsInput,
+    ResumePoolInput,
+)
 from contracts.capacity.runs import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
@@ -165,6 +172,13 @@ class Reservations:
                 start_signal=SIGNAL_WANT_POOLS,
                 start_signal_args=[wanted],
                 rpc_timeout=CALL_TIMEOUT,
+            )
+
+    async def resume_pool(self, template: str) -> None:
+        """Let the pool of a template make standbys again if it has stopped; a repeat changes nothing."""
+        with map_rpc_errors():
+            await self._handle.signal(
+                SIGNAL_RESUME_POOL, ResumePoolInput(template=template), rpc_timeout=CALL_TIMEOUT
             )
 
     async def list_pools(self) -> tuple[PoolCount, ...]:

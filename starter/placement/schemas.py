@@ -72,8 +72,9 @@ class CapacityView(Frozen):
 class PoolView(Frozen):
     """One warm pool.
 
-    `ready` standbys can be taken over, `making` are being made, and `wanted` are to be ready now. `problem`
-    is why the last ones could not be made; a pool that `has_stopped` makes no more.
+    `ready` standbys can be taken over, `making` are being made, and `wanted` are to be ready now. `taken`
+    were handed out in the last ten minutes. `changes_at` is when the hours begin or end in which it is kept.
+    `problem` is why the last ones could not be made; a pool that `has_stopped` makes no more.
     """
 
     template: str
@@ -81,7 +82,10 @@ class PoolView(Frozen):
     ready: int
     making: int
     wanted: int
+    taken: int = 0
     policy: str = Field(description="what its template says, in words")
+    is_open: bool = Field(default=True, description="whether standbys are kept in these hours")
+    changes_at: datetime | None = None
     has_stopped: bool = False
     problem: str = ""
 
@@ -94,13 +98,17 @@ class PoolList(Frozen):
 
 def pool_view(pool: PoolCount) -> PoolView:
     """Build the view of a pool."""
+    now = datetime.now(UTC)
     return PoolView(
         template=pool.template,
         hosts=pool.hosts,
         ready=pool.ready,
         making=pool.making,
         wanted=pool.wanted,
+        taken=pool.taken,
         policy=pool.policy.sentence,
+        is_open=pool.policy.is_open(now),
+        changes_at=pool.policy.next_change(now),
         has_stopped=pool.has_stopped,
         problem=pool.problem,
     )

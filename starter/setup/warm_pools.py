@@ -36,6 +36,7 @@ class WarmPools:
         stopped = [pool for pool in pools if pool.has_stopped]
         if stopped:
             detail = " ".join(f"{pool.template} has stopped: {pool.problem}" for pool in stopped)
-            return Found(Kind.BY_HAND, detail, "mend the cause, then raise the version of the template")
+            remedy = f"mend the cause, then: moorage pools --resume {stopped[0].template}"
+            return Found(Kind.BY_HAND, detail, remedy)
         counts = ", ".join(f"{pool.template} has {pool.ready} of {pool.wanted} ready" for pool in pools)
         return well(counts or f"{', '.join(names)}: not filled yet")

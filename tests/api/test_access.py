@@ -67,6 +67,7 @@ GLOBAL_CALLS: dict[GlobalVerb, tuple[str, str, dict[str, object] | None, set[int
     GlobalVerb.SWEEP: ("POST", "/sweeps?dry_run=true", None, {200, 202}),
     GlobalVerb.CAPACITY: ("GET", "/capacity", None, {200}),
     GlobalVerb.HOLDINGS: ("GET", "/capacity?holdings=true", None, {200}),
+    GlobalVerb.RESUME_POOL: ("POST", "/pools/no-such-template/resume", None, {404}),
 }
 #: Only on the page, where no token of the file is accepted: tests/page/test_platform.py walks them.
 OF_THE_PAGE = {GlobalVerb.AUDIT, GlobalVerb.FIGURES}

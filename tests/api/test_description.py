@@ -60,6 +60,7 @@ async def test_the_document(stack: Stack) -> None:
         ("GET", "/sweeps/{run_id}"),
         ("GET", "/capacity"),
         ("GET", "/pools"),
+        ("POST", "/pools/{template}/resume"),
         ("GET", "/sign-in"),
         ("GET", "/whoami"),
         ("GET", "/healthz"),

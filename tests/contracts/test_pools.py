@@ -56,6 +56,9 @@ def a_standby_environment(**template: Any) -> Environment:
     )
 
 
+OTHER = a_standby_environment(name="other")
+
+
 def a_pool(key: str = "k", hosts: tuple[str, ...] = ("one",), **policy: Any) -> WantedPool:
     policy = {"ready": 3} | policy
     return WantedPool(
@@ -261,6 +264,33 @@ def test_a_pool_stops_after_failures_in_a_row_until_its_template_changes() -> No
     assert (count.has_stopped, count.problem) == (True, "no such image")
     ledger.pools.want(PoolsInput(pools=(a_pool("new"),)), NOW)
     assert ledger.pools.missing(a_pool("new"), NOW)
+
+
+def test_a_pool_that_has_stopped_is_resumed_and_no_other() -> None:
+    ledger = a_book(a_pool(), a_pool("other").model_copy(update={"environment": OTHER}))
+    for key in ("k", "other"):
+        for number in range(MAX_FAILURES):
+            hold(ledger, f"standby-{key}-{number}", key=key, ready=False)
+            ledger.pools.report(f"standby-{key}-{number}", f"life-of-standby-{key}-{number}", "no such image")
+    for _ in range(2):
+        ledger.pools.resume("small")
+        assert [pool.has_stopped for pool in ledger.pools.counts(NOW).pools] == [False, True]
+    assert ledger.pools.missing(a_pool(), NOW)
+    assert not ledger.pools.missing(a_pool("other"), NOW)
+
+
+def test_a_pool_says_how_many_were_handed_out_lately() -> None:
+    ledger = a_book(a_pool())
+    hold(ledger, "standby-a")
+    admit(ledger, a_warm_ask(), NOW)
+    assert [ledger.pools.counts(at).pools[0].taken for at in (NOW, NOW + DEMAND_TIME)] == [1, 0]
+
+
+def test_a_policy_says_when_its_hours_change() -> None:
+    pool = WarmPool(ready=1, hours="Mon-Fri 07:00-19:00 UTC")
+    assert pool.next_change(NOW) == NOW.replace(hour=19)
+    assert pool.next_change(NOW.replace(hour=20)) == NOW.replace(day=5, hour=7)
+    assert WarmPool(ready=1).next_change(NOW) is None
 
 
 def test_a_standby_that_gets_ready_ends_a_row_of_failures() -> None:

@@ -25,11 +25,13 @@ from contracts.capacity.models import (
     Limits,
     Reservation,
 )
+from contracts.capacity.pools import MAX_FAILURES, PoolCount
 from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, System
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SurveyedSystem, Verdict
 from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
+from contracts.warm_pool import WarmPool
 from starter.audit_trail.service import AuditTrail
 from starter.auth.policy import Principal
 from starter.environments.rollout import RequestedRollout, RolloutView
@@ -53,7 +55,7 @@ NOW = datetime.now(UTC)
 HOSTILE = "<script>alert('x')</script>"
 PAGES = (
     *("/platform", "/platform/problems", "/platform/ends", "/platform/reconcile", "/platform/audit"),
-    *("/platform/figures", "/platform/rollouts", "/platform/rollouts/small"),
+    *("/platform/pools", "/platform/figures", "/platform/rollouts", "/platform/rollouts/small"),
 )
 GIB = 2**30
 
@@ -78,6 +80,8 @@ class Services:
     result: SweepResult | None = None
     open_since: tuple[datetime, ...] = ()
     views: dict[str, Any] = field(default_factory=dict)
+    pools: tuple[PoolCount, ...] = ()
+    resumed: list[str] = field(default_factory=list)
 
     # --- reservations
     async def cached_state(self, _: object) -> CapacityState:
@@ -86,6 +90,13 @@ class Services:
 
     async def list_reservations(self) -> tuple[Reservation, ...]:
         return self.reservations
+
+    async def list_pools(self) -> tuple[PoolCount, ...]:
+        return self.pools
+
+    async def resume_pool(self, template: str) -> None:
+        self.resumed.append(template)
+        self.pools = tuple(pool.model_copy(update={"failures": 0, "problem": ""}) for pool in self.pools)
 
     async def state(self) -> Any:
         held = Amount(environments=2, cpu=1500, memory=3 * GIB)
@@ -315,7 +326,7 @@ async def test_pages_are_for_the_platform_team(app: FastAPI, provider: Provider,
     "path",
     [
         *("/platform/freeze", "/platform/thaw", "/platform/sweeps", "/platform/reconcile"),
-        *("/platform/rollouts", "/platform/rollouts/small/stop"),
+        *("/platform/rollouts", "/platform/rollouts/small/stop", "/platform/pools/small/resume"),
     ],
 )
 async def test_changes_are_for_the_platform_team_and_need_the_form(
@@ -327,6 +338,7 @@ async def test_changes_are_for_the_platform_team_and_need_the_form(
             answer = await http.post(path, data={"csrf": csrf, "reason": "r", "dry_run": "false"})
             assert answer.status_code == 403, answer.text
     assert app.state.freeze.frozen is None
+    assert app.state.reservations.resumed == []
     assert app.state.sweeps.started == app.state.reconcile.started == app.state.rollouts.asked == []
 
 
@@ -750,3 +762,59 @@ async def test_another_version_than_that_of_the_dry_run_is_refused(app: FastAPI,
     assert "small has version 6 now" in readable(answer)
     assert 'href="#field-version"' in answer.text
     assert 'id="field-version"' in answer.text
+
+
+def a_pool_count(**fields: Any) -> PoolCount:
+    pool = {
+        "template": "small",
+        "key": "k",
+        "policy": WarmPool(ready=3, most=10),
+        "hosts": ("one",),
+        "ready": 2,
+        "making": 1,
+        "wanted": 4,
+        "taken": 7,
+    }
+    return PoolCount(**pool | fields)
+
+
+async def test_warm_pools_say_how_to_keep_one(app: FastAPI, provider: Provider) -> None:
+    async with signed_in(app, provider, "bob") as http:
+        text = await text_of(http, "/platform/pools")
+    assert "No template keeps a warm pool" in text
+    assert "warm: {ready: 3, most: 10}" in text
+
+
+async def test_warm_pools_show_how_each_stands(app: FastAPI, provider: Provider, services: Services) -> None:
+    never = WarmPool(ready=3, hours=f"{(NOW + timedelta(days=2)):%a} 07:00-19:00")
+    services.pools = (
+        a_pool_count(),
+        a_pool_count(template="larger", policy=never, ready=0, making=0, wanted=0),
+    )
+    async with signed_in(app, provider, "bob") as http:
+        text = await text_of(http, "/platform/pools")
+    assert "Filling 3 ready, up to 10 while they are taken quickly, on one" in text
+    assert "2 ready, 1 in the making, 4 wanted 7 handed out in the last ten minutes." in text
+    assert "Outside of its hours" in text
+    assert "Its hours begin" in text
+    assert "Resume" not in text
+
+
+async def test_a_pool_that_has_stopped_says_why_and_is_resumed(
+    app: FastAPI, provider: Provider, services: Services
+) -> None:
+    services.pools = (a_pool_count(), a_pool_count(template="broken", failures=MAX_FAILURES, problem=HOSTILE))
+    async with signed_in(app, provider, "bob") as http:
+        page = await http.get("/platform/pools")
+        assert HOSTILE not in page.text
+        text = readable(page)
+        assert text.index("broken Stopped") < text.index("small Filling")
+        assert f"It makes no more, because the last ones failed: {HOSTILE}" in text
+        sent = await http.post("/platform/pools/broken/resume", data={"csrf": await csrf_of(http)})
+        assert sent.headers["location"] == "/platform/pools"
+        assert services.resumed == ["broken"]
+        assert "Stopped" not in await text_of(http, "/platform/pools")
+        unknown = await http.post("/platform/pools/none/resume", data={"csrf": await csrf_of(http)})
+        assert unknown.status_code == 404
+        assert 'No warm pool is kept of the template "none".' in readable(unknown)
+    assert services.resumed == ["broken"]

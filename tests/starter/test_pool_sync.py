@@ -1,4 +1,4 @@
-"""What the API tells the capacity workflow of warm pools: nothing where no template has one."""
+"""What the API tells the capacity workflow of warm pools: nothing where no template has one, nor had one."""
 
 import asyncio
 from datetime import timedelta
@@ -14,7 +14,7 @@ from contracts.warm_pool import WarmPool
 from starter.installation_settings import InstallationConfig
 from starter.placement import pools
 from starter.placement.pools import PoolSync, wanted_pools
-from starter.temporal.errors import TemporalUnavailable
+from starter.temporal.errors import NoWorker, TemporalUnavailable
 from tests.workflows.conftest import a_start
 
 COLD = a_start("a").environment.template
@@ -32,8 +32,17 @@ INSTALLATION = InstallationConfig(
 class Recorder:
     """Records what the capacity workflow gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, *pools: str) -> None:
         self.wanted: list[PoolsInput] = []
+        self.pools = pools
+        self.has_worker = True
+        self.asked = 0
+
+    async def list_pools(self) -> tuple[str, ...]:
+        self.asked += 1
+        if not self.has_worker:
+            raise NoWorker
+        return self.pools
 
     async def want_pools(self, wanted: PoolsInput) -> None:
         self.wanted.append(wanted)
@@ -49,6 +58,26 @@ async def test_without_a_warm_template_nothing_is_called() -> None:
     for _ in range(3):
         await sync.sync()
     assert recorder.wanted == []
+    assert recorder.asked == 1
+
+
+async def test_pools_that_a_former_process_wanted_end_once_it_is_known_that_there_are_some() -> None:
+    recorder = Recorder("small")
+    recorder.has_worker = False
+    sync = a_sync(recorder, [COLD])
+    await sync.sync()
+    assert recorder.wanted == []
+    recorder.has_worker = True
+    for _ in range(3):
+        await sync.sync()
+    assert recorder.wanted == [PoolsInput()]
+
+
+async def test_with_a_warm_template_nothing_is_asked() -> None:
+    recorder = Recorder("small")
+    await a_sync(recorder, [WARM]).sync()
+    assert recorder.asked == 0
+    assert len(recorder.wanted) == 1
 
 
 async def test_a_change_is_sent_once_and_the_end_of_the_last_pool_as_well(

@@ -15,9 +15,11 @@ from fastapi import FastAPI
 from playwright.async_api import Browser, Route
 
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
+from contracts.capacity.pools import MAX_FAILURES, PoolCount
 from contracts.environment import Outcome, Phase
 from contracts.expiry_sweep import SweepResult
 from contracts.types.labels import are_selected
+from contracts.warm_pool import WarmPool
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import (
@@ -102,6 +104,17 @@ class Services:
 
     async def list_reservations(self) -> tuple[object, ...]:
         return ()
+
+    async def list_pools(self) -> tuple[PoolCount, ...]:
+        hours = WarmPool(ready=3, hours=f"{NOW + timedelta(days=2):%a} 07:00-19:00 Europe/Berlin")
+        plain = PoolCount(
+            template="small", key="k", policy=WarmPool(ready=30, most=100), hosts=("local",),
+            ready=12, making=2, wanted=1204, taken=1190,
+        )  # fmt: skip
+        closed = {"template": "large", "policy": hours, "ready": 0, "making": 0, "wanted": 0, "taken": 0}
+        cause = "vCluster: the image registry.example.com/a-very-long-name/of-an-image:1.36 is not there."
+        stopped = {"template": "ci", "ready": 0, "failures": MAX_FAILURES, "problem": cause}
+        return plain, plain.model_copy(update=closed), plain.model_copy(update=stopped)
 
     # --- the reader
     async def latest(self, name: str) -> EnvironmentView | None:

@@ -70,6 +70,7 @@ VIEWS = [
     View("history-failed", "bob", "/environments/failed/history", "Failed"),
     View("certificate", "bob", "/environments/deleted/certificate", "Nothing is left."),
     View("platform", "alice", "/platform", "local"),
+    View("platform-pools", "alice", "/platform/pools", "No template keeps a warm pool"),
     View("platform-problems", "alice", "/platform/problems", "throttled"),
     View("platform-ends", "alice", "/platform/ends", "Sweep"),
     View("platform-audit", "alice", "/platform/audit", BOB.email),

@@ -16,6 +16,7 @@ from tests.ui.browser import MAX_WAIT, Person, person, screenshot_folder
 
 PAGES = {
     "capacity": "/platform",
+    "pools": "/platform/pools",
     "problems": "/platform/problems",
     "ends": "/platform/ends",
     "reconcile": "/platform/reconcile",

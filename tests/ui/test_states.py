@@ -51,6 +51,7 @@ VIEWS = [
     View("state-orphaned-platform", "/environments/orphaned", ("Run in Temporal",)),
     View("state-problems-orphaned", "/platform/problems", ("Orphaned", "moorage teardown NAME --force")),
     View("state-capacity", "/platform", ("1,204 of 2,000 held, 796 free", "1,234.5 of 4,000 held")),
+    View("state-pools", "/platform/pools", ("Stopped", "It makes no more", "Filling", "Its hours begin")),
     View("state-ends", "/platform/ends", ("Wait for your confirmation", "moorage leavers --confirm")),
     View("state-ends-frozen", "/platform/ends", ("Thaw: let environments end again",), frozen=True),
     View("state-sweep-dry-run", "/platform/sweeps/1?dry_run=true", ("Would be warned: 1,204",)),

@@ -216,6 +216,8 @@ async def test_a_pool_that_fails_stops_and_says_why(house: CapacityBench) -> Non
     await house.until_audited(2)
     assert house.started.count("pools.start") == made
     del house.script.before["vcluster.ensure"]
+    await house.reservations.resume_pool("small")
+    await until_ready(house, 1)
     await want(house, a_pool("newer"))
     await until_ready(house, 1)
 

@@ -2,14 +2,19 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Query
 
 from contracts.capacity.models import StateInput
+from contracts.capacity.pools import PoolCount
 from starter.api.dependencies import CallerDep, CatalogueDep, InstallationDep, ReservationsDep
+from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
 from starter.catalogue.loader import offered_templates
-from starter.placement.schemas import CapacityView, PoolList, capacity_view, pool_view
+from starter.placement.reservations import Reservations
+from starter.placement.schemas import CapacityView, PoolList, PoolView, capacity_view, pool_view
 
+_log = structlog.get_logger(__name__)
 router = APIRouter(tags=["capacity"])
 
 
@@ -34,3 +39,21 @@ async def pools(reservations: ReservationsDep, catalogue: CatalogueDep, caller: 
     offered = {template.name for template in offered_templates(catalogue.current(), caller)}
     found = await reservations.list_pools()
     return PoolList(pools=tuple(pool_view(one) for one in found if one.template in offered))
+
+
+@router.post("/pools/{template}/resume")
+async def resume_pool(template: str, reservations: ReservationsDep, caller: CallerDep) -> PoolView:
+    """Let a warm pool that has stopped make standbys again. For the platform team. Repeats change nothing."""
+    ensure_allowed_globally(caller, GlobalVerb.RESUME_POOL)
+    await _pool_of(template, reservations)
+    await reservations.resume_pool(template)
+    _log.info("warm pool resumed", actor=caller.email, template=template)
+    return pool_view(await _pool_of(template, reservations))
+
+
+async def _pool_of(template: str, reservations: Reservations) -> PoolCount:
+    """Return the pool of the template; raise ApiProblem if none is kept."""
+    for pool in await reservations.list_pools():
+        if pool.template == template:
+            return pool
+    raise ApiProblem(ProblemType.NOT_FOUND, f'No warm pool is kept of the template "{template[:80]}".')

@@ -40,6 +40,7 @@ from starter.cli.client.views import (
     FreezeAnswer,
     HistoryView,
     PoolList,
+    PoolView,
     RequestsChecked,
     SignInOptions,
     View,
@@ -88,6 +89,7 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     (".*", "rollouts(/.*)?", RolloutView),
     ("GET", "capacity", CapacityView),
     ("GET", "pools", PoolList),
+    ("POST", "pools/[^/]*/resume", PoolView),
     ("GET", "sign-in", SignInOptions),
     ("GET", "whoami", CallerView),
 )

@@ -349,7 +349,10 @@ class PoolView(View, frozen=True, kw_only=True):
     ready: int
     making: int
     wanted: int
+    taken: int = 0
     policy: str
+    is_open: bool = True
+    changes_at: datetime | None = None
     has_stopped: bool = False
     problem: str = ""
 

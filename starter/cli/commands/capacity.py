@@ -1,6 +1,7 @@
 """The command `moorage capacity`: free capacity of the hosts, quotas and reservations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import quote
 
 import click
 
@@ -35,20 +36,32 @@ def capacity(ctx: click.Context, holdings: bool, output: Output) -> None:
             _print(parse(answer, CapacityView))
 
 
-@click.command(epilog=examples("moorage pools", "moorage pools -o json"))
+@click.command(epilog=examples("moorage pools", "moorage pools --resume small", "moorage pools -o json"))
+@click.option(
+    "--resume", metavar="TEMPLATE", help="Let a pool that has stopped make vClusters again. (platform team)"
+)
 @output_option()
 @click.pass_context
-def pools(ctx: click.Context, output: Output) -> None:
+def pools(ctx: click.Context, resume: str | None, output: Output) -> None:
     """Show the warm pools of templates: how many vClusters wait for a request."""
     with api_session(ctx, output) as api:
+        if resume is not None:
+            answer = api.call("POST", f"pools/{quote(resume, safe='')}/resume")
+            if output is Output.JSON:
+                print_json(answer)
+            else:
+                _print_pools([parse(answer, PoolView)])
+            return
         answer = api.call("GET", "pools")
         if output is Output.JSON:
             print_json(answer)
             return
-        found = parse(answer, PoolList).pools
-        rows = [pool_row(one) for one in found]
-        columns = ["template", "ready", "in the making", "wanted", "policy", ""]
-        print_table(columns, rows, empty="No template keeps a warm pool.")
+        _print_pools(parse(answer, PoolList).pools)
+
+
+def _print_pools(pools: Sequence[PoolView]) -> None:
+    columns = ["template", "ready", "in the making", "wanted", "policy", ""]
+    print_table(columns, [pool_row(one) for one in pools], empty="No template keeps a warm pool.")
 
 
 def pool_row(pool: PoolView) -> list[str]:
