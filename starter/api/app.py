@@ -181,7 +181,11 @@ def create_app(
     for module in routes:
         # Not by way of a router of all of them: FastAPI looks for the route twice in each router on the way.
         app.include_router(module.router, prefix=API_ROOT, responses=problems)
-    app.include_router(health.router, responses=_problems(503))
+    health_problems = _problems(503)
+    # One model is enough for the OpenAPI document to have its schema. For each model of each route, FastAPI
+    # builds a validator at the application's first request, which took most of that request's time.
+    health_problems[503]["model"] = ProblemDetails
+    app.include_router(health.router, responses=health_problems)
     if add_pages:
         add_pages(app, settings)
     return app
@@ -313,7 +317,6 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
         status: {
-            "model": ProblemDetails,
             "content": {MEDIA_TYPE: {"schema": schema}},
             "description": HTTPStatus(status).phrase,
         }
