@@ -33,6 +33,12 @@ from tests.lifecycle.databases import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "rbac.yaml"
+#: The right in it that warm pools need, which is optional and so a comment.
+RIGHT_OF_POOLS = """
+  # - apiGroups: [""]
+  #   resources: [namespaces]
+  #   verbs: [patch]
+"""
 WORKER = "system:serviceaccount:moorage:moorage-worker"
 #: Longer than the suite takes.
 TOKEN_LIFE = "6h"
@@ -97,9 +103,15 @@ class Cluster:
         records = self.get("secrets", "-A", "-l", f"owner=helm,name={name}")["items"]
         return [*found, *(f"release record {each['metadata']['name']}" for each in records)]
 
-    def grant(self, installation: str) -> None:
-        """Apply the rights that Moorage ships, for one installation, and wait until they hold."""
+    def grant(self, installation: str, *, pools: bool = False) -> None:
+        """Apply the rights that Moorage ships, for one installation, and wait until they hold.
+
+        `pools`: with the optional one that warm pools need.
+        """
         text = RBAC.read_text().replace("INSTALLATION", installation).replace("PREFIX", PREFIX)
+        assert RIGHT_OF_POOLS in text
+        if pools:
+            text = text.replace(RIGHT_OF_POOLS, RIGHT_OF_POOLS.replace("  # ", "  "))
         self.run("apply", "-f", "-", text=text)
         labels = {LABEL_INSTALLATION: installation, LABEL_POD_SECURITY: PodSecurity.BASELINE.value}
         metadata = {"name": f"{PREFIX}-dry-run", "labels": labels}

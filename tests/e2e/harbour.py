@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,34 @@ AUDIT_POLICY = "moorage-e2e-audit"
 CONTROL_PLANE = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1536Mi"}}
 
 
+def write_template(
+    folder: Path, cluster: Cluster, name: str, *, version: str = "", stateful: Any = None, **more: Any
+) -> None:
+    """A template of the suite: `stateful` is of its StatefulSet, `more` has fields, `sync` or `values`."""
+    usual = {"resources": CONTROL_PLANE, "probes": PROBES}
+    values = {"controlPlane": {"statefulSet": {**usual, **(stateful or {})}}}
+    template: dict[str, Any] = {
+        "version": 1,
+        "description": "for the end-to-end suite",
+        "chart": {"version": version or cluster.chart_version},
+        "kubernetes": "v1.36.0",
+        "size": SIZE,
+        "ttl": {"default": "1h", "maximum": "2h"},
+        "values": values,
+    }
+    for key, value in more.items():
+        if key == "sync":
+            template["values"]["sync"] = value
+        elif key == "values":
+            template["values"]["controlPlane"].update(value)
+        else:
+            template[key] = value
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(template))
+
+
 def write_templates(folder: Path, cluster: Cluster) -> None:
     """The catalogue of the suite: a template that works, and one for each failure that one can cause."""
-
-    def write(name: str, *, version: str = cluster.chart_version, stateful: Any = None, **more: Any) -> None:
-        usual = {"resources": CONTROL_PLANE, "probes": PROBES}
-        values = {"controlPlane": {"statefulSet": {**usual, **(stateful or {})}}}
-        template: dict[str, Any] = {
-            "version": 1,
-            "description": "for the end-to-end suite",
-            "chart": {"version": version},
-            "kubernetes": "v1.36.0",
-            "size": SIZE,
-            "ttl": {"default": "1h", "maximum": "2h"},
-            "values": values,
-        }
-        for key, value in more.items():
-            if key == "sync":
-                template["values"]["sync"] = value
-            elif key == "values":
-                template["values"]["controlPlane"].update(value)
-            else:
-                template[key] = value
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(template))
-
+    write = partial(write_template, folder, cluster)
     write("small")
     store: dict[str, Any] = {"enabled": True}
     if cluster.etcd_image:

@@ -1,9 +1,6 @@
 """Ensures that `moorage setup` and `moorage doctor` see a real host as it is: rights, admission, charts."""
 
-import asyncio
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,25 +8,13 @@ from typing import Any
 from embedded.stack.stack import Stack
 from tests.e2e.cluster import POLICY_DELAY, Cluster
 from tests.e2e.harbour import HOSTS, write_templates
-from tests.support.stand_ins import CHECKOUT
+from tests.e2e.using import parts_of
 
 
 async def _hosts(real: Stack, *arguments: str, **changes: str) -> tuple[int, dict[tuple[str, str], Any]]:
     """The exit code, and what came of each part of each host."""
-    variables = real.env | {f"MOORAGE_{name}": value for name, value in changes.items()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "moorage", *arguments, "--output", "json",
-        cwd=CHECKOUT, env=os.environ | variables,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    assert out, err.decode()
-    answer = json.loads(out)
-    parts = answer["parts"] if isinstance(answer, dict) else answer
-    return process.returncode, {
-        (part["where"], part["part"]): part for part in parts if part["area"] == "hosts"
-    }
+    code, parts = await parts_of(real, *arguments, **changes)
+    return code, {(part["where"], part["part"]): part for part in parts if part["area"] == "hosts"}
 
 
 async def test_a_host_as_it_is(real: Stack, cluster: Cluster, tmp_path: Path) -> None:

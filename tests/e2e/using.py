@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from embedded.stack.stack import Stack
 from tests.e2e.cluster import Cluster
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import usable_kubeconfig
+from tests.support.stand_ins import CHECKOUT
 
 POD = """
 apiVersion: v1
@@ -52,6 +57,21 @@ async def retried(
             assert done.returncode == 0, done.stderr
             return done
         await asyncio.sleep(0.5)
+
+
+async def parts_of(real: Stack, *arguments: str, **changes: str) -> tuple[int, list[dict[str, Any]]]:
+    """The exit code of `moorage setup` or `moorage doctor`, and what came of each part."""
+    variables = real.env | {f"MOORAGE_{name}": value for name, value in changes.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "moorage", *arguments, "--output", "json",
+        cwd=CHECKOUT, env=os.environ | variables,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    assert out, err.decode()
+    answer = json.loads(out)
+    return process.returncode, answer["parts"] if isinstance(answer, dict) else answer
 
 
 def unclaimed_volume(cluster: Cluster, name: str, namespace: str, *, policy: str, until: str) -> None:
