@@ -1,24 +1,27 @@
 """`make bench-host`: request to usable on a real cluster, beside `vcluster create` with the same values.
 
 The two alternate on the same host in the same run. Usable means for both that the virtual API server answers
-`/readyz` with the exported kubeconfig.
+`/readyz` with the exported kubeconfig. Then the same from a warm pool: see `benchmarks.warm_pool`.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import platform
 import signal
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.results_page import HOST_PAGE, page
 from benchmarks.vcluster_cli import create, values_of
+from benchmarks.warm_pool import WarmPools, WarmSamples, report_warm
 from embedded.stack.stack import Part, Stack
 from tests.e2e.cluster import find_cluster
 from tests.e2e.harbour import harbour
@@ -43,11 +46,15 @@ class Samples:
     #: Of each worker, its memory in MB after so many environments were made and removed.
     memory: list[list[float]] = field(default_factory=list)
     load: list[float] = field(default_factory=list)
+    pools: WarmSamples = field(default_factory=WarmSamples)
 
     @classmethod
     def kept(cls, file: Path | None) -> "Samples":
         """Return the samples of an interrupted run, or none."""
-        return cls(**json.loads(file.read_text())) if file and file.exists() else cls()
+        if not (file and file.exists()):
+            return cls()
+        kept = json.loads(file.read_text())
+        return cls(**kept | {"pools": WarmSamples(**kept["pools"])})
 
     def keep(self, file: Path | None) -> None:
         """Called after each: a run that is cut short has not been for nothing."""
@@ -56,9 +63,17 @@ class Samples:
 
 
 async def measure(
-    samples: Samples, file: Path | None, folder: Path, *, runs: int, five: int, cycles: int
+    samples: Samples,
+    file: Path | None,
+    folder: Path,
+    *,
+    runs: int,
+    five: int,
+    cycles: int,
+    warm: int,
+    burst: int,
 ) -> None:
-    """Add to the samples: so many pairs, so many times five at once, so many makings and removals."""
+    """Add to the samples: so many of each, as the options of the command say."""
     cluster = find_cluster()
     async with (
         harbour(cluster, folder) as stack,
@@ -88,6 +103,15 @@ async def measure(
             memory.append(_resident(stack))
             samples.keep(file)
             print(f"after {number + BATCH} makings and removals: {memory[-1]:.0f} MB", flush=True)
+        if warm or burst:
+            cluster.grant(stack.installation, pools=True)
+            pools = WarmPools(stack, asking, cluster)
+            if warm:
+                await pools.alternate(samples.pools, rounds=warm, keep=lambda: samples.keep(file))
+            if burst:
+                await pools.take_at_once(samples.pools, burst)
+                samples.keep(file)
+            await pools.end()
         samples.load.append(round(os.getloadavg()[0], 1))
 
 
@@ -112,6 +136,7 @@ def report(samples: Samples) -> dict[str, Any]:
             },
         }
     return {
+        "what": "request to usable, beside `vcluster create`",
         **found,
         "five at once: the last one usable s": [round(each, 1) for each in samples.five],
         "worker MB": [[round(each) for each in one] for one in samples.memory],
@@ -171,6 +196,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=10, help="pairs of one each (default: %(default)s)")
     parser.add_argument("--five", type=int, default=1, help="times five at once (default: %(default)s)")
     parser.add_argument(
+        "--warm",
+        type=int,
+        default=5,
+        help="rounds of two from a warm pool and one without (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--burst", type=int, default=8, help="at once from a warm pool of so many (default: %(default)s)"
+    )
+    parser.add_argument(
         "--cycles",
         type=int,
         default=0,
@@ -181,19 +215,43 @@ def main() -> int:
         type=Path,
         help="a file that keeps what was measured: the next run adds to it, and tells of all",
     )
+    parser.add_argument("--page", action="store_true", help=f"write {HOST_PAGE}")
     chosen = parser.parse_args()
     samples = Samples.kept(chosen.samples)
     # After a signal to end, as from a time limit, it removes what it has created, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as folder:
         measuring = measure(
-            samples, chosen.samples, Path(folder), runs=chosen.runs, five=chosen.five, cycles=chosen.cycles
+            samples,
+            chosen.samples,
+            Path(folder),
+            runs=chosen.runs,
+            five=chosen.five,
+            cycles=chosen.cycles,
+            warm=chosen.warm,
+            burst=chosen.burst,
         )
         asyncio.run(measuring)
     samples.keep(chosen.samples)
-    numbers = report(samples)
-    print(json.dumps(numbers, indent=2))
-    return 0 if numbers["reached"] else 1
+    results = [report(samples)] if samples.ours or samples.five or chosen.cycles else []
+    if pools := report_warm(samples.pools):
+        results.append(pools)
+    print(json.dumps(results, indent=2))
+    if chosen.page:
+        HOST_PAGE.write_text(_page(samples, results), encoding="utf-8")
+    return 0 if all(result["reached"] for result in results) else 1
+
+
+def _page(samples: Samples, results: list[dict[str, Any]]) -> str:
+    machine = {"cores": os.cpu_count(), "load": samples.load[0], "python": platform.python_version()}
+    return page(
+        machine,
+        results,
+        datetime.now(UTC).date(),
+        title="Benchmark results on Kubernetes",
+        command="make bench-host",
+        where="A Kubernetes of one node is on this machine, with its vClusters, and all processes are",
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The documentation's page with the results of benchmarks. Only a run writes it."""
+"""The documentation's pages with the results of benchmarks. Only a run writes them."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path("docs/reference/benchmark-results.md")
+HOST_PAGE = Path("docs/reference/host-benchmark-results.md")
 #: What a result has beside its measurements.
 _ABOUT = ("what", "target", "reached")
 #: A machine with so much else to do says nothing about times of the clock.
@@ -15,14 +16,22 @@ _BUSY = """
 Run it again on a quiet one."""
 
 
-def page(machine: Mapping[str, Any], results: Sequence[Mapping[str, Any]], day: datetime.date) -> str:
+def page(
+    machine: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    day: datetime.date,
+    *,
+    title: str = "Benchmark results",
+    command: str = "make bench",
+    where: str = "All processes are",
+) -> str:
     """Return the page: the target of each benchmark, whether it was reached, and what was measured."""
     parts = "\n".join(map(_part, results))
     busy = "" if machine["load"] < machine["cores"] / 2 else _BUSY
-    return f"""# Benchmark results
+    return f"""# {title}
 
-Measured by `make bench` on {day:%Y-%m-%d}, on {machine["cores"]} cores with a load of {machine["load"]:.1f}
-before, and Python {machine["python"]}. All processes are on this machine: the API, a worker, the stand-ins,
+Measured by `{command}` on {day:%Y-%m-%d}, on {machine["cores"]} cores with a load of {machine["load"]:.1f}
+before, and Python {machine["python"]}. {where} on this machine: the API, a worker, the stand-ins,
 Temporal's development server on SQLite, and the benchmark itself. Times are of the clock unless they are
 named processor or cpu.{busy}
 

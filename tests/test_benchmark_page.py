@@ -74,8 +74,9 @@ def test_run_of_some_writes_no_page_unless_asked(measured: Path, monkeypatch: py
     assert "## Reads of one" in measured.read_text()
 
 
-def test_page_in_the_documentation_has_a_target_for_each_number() -> None:
-    text = (ROOT / results_page.PAGE).read_text()
+@pytest.mark.parametrize("file", [results_page.PAGE, results_page.HOST_PAGE], ids=lambda file: file.stem)
+def test_page_in_the_documentation_has_a_target_for_each_number(file: Path) -> None:
+    text = (ROOT / file).read_text()
     parts = text.split("\n## ")[1:]
     assert parts
     assert all("\nTarget: " in part for part in parts)
