@@ -115,8 +115,9 @@ class Forked:
 
 def own_fork_server() -> None:
     """Let all processes that this one starts share one server, which ends with this one."""
-    os.environ.setdefault(_FOLDER, tempfile.mkdtemp(prefix="moorage-fork-server-"))
-    os.environ.setdefault(_OWNER, str(os.getpid()))
+    if _FOLDER not in os.environ:
+        os.environ[_FOLDER] = tempfile.mkdtemp(prefix="moorage-fork-server-")
+        os.environ[_OWNER] = str(os.getpid())
 
 
 def disown_fork_server() -> None:
