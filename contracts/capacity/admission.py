@@ -33,6 +33,8 @@ def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) ->
             ledger.remove(decision.standby.name)
             ledger.pools.give(request.name, request.life, decision.standby, now)
         shared = _current_reservation(ledger, request, now)
+        if shared is None and not decision.standby:
+            ledger.pools.miss(request.pool, now)
         claims = tuple(claim for claim in shared.claims if claim[0] != request.life) if shared else ()
         ledger.put(
             Reservation(

@@ -7,7 +7,7 @@ standby out with a reservation; its place becomes that of the environment.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from contracts.capacity.models import Amount, Standby, StandbyName
@@ -94,7 +94,7 @@ class PoolState(Frozen):
     """What one run of the capacity workflow hands to the next about pools.
 
     `standbys` and `given` are by the name of the standby, or of the environment. `taken` is when standbys of
-    a pool were handed out.
+    a pool were handed out, and `missed` when a request found none that was ready.
     """
 
     wanted: PoolsInput = PoolsInput()
@@ -103,10 +103,14 @@ class PoolState(Frozen):
     given: dict[str, Given] = {}
     failures: dict[str, PoolFailures] = {}
     taken: dict[str, tuple[datetime, ...]] = {}
+    missed: dict[str, tuple[datetime, ...]] = {}
 
 
 class PoolCount(Frozen):
-    """How one pool stands. `taken` standbys were handed out in the last minutes (`DEMAND_TIME`)."""
+    """How one pool stands.
+
+    `taken` standbys were handed out in the last minutes (`DEMAND_TIME`), and `missed` requests found none.
+    """
 
     template: str
     key: str
@@ -116,6 +120,7 @@ class PoolCount(Frozen):
     making: int
     wanted: int
     taken: int = 0
+    missed: int = 0
     failures: int = 0
     problem: str = ""
 
@@ -141,6 +146,7 @@ class PoolBook:
         self.given = dict(state.given)
         self.failures = dict(state.failures)
         self.taken = dict(state.taken)
+        self.missed = dict(state.missed)
 
     @property
     def state(self) -> PoolState:
@@ -152,6 +158,7 @@ class PoolBook:
             given=self.given,
             failures=self.failures,
             taken=self.taken,
+            missed=self.missed,
         )
 
     @property
@@ -165,6 +172,7 @@ class PoolBook:
         keys = {pool.key for pool in wanted.pools}
         self.failures = {key: found for key, found in self.failures.items() if key in keys}
         self.taken = {key: found for key, found in self.taken.items() if key in keys}
+        self.missed = {key: found for key, found in self.missed.items() if key in keys}
 
     def add(self, name: str, standby: Standby) -> None:
         """Record a standby that is made."""
@@ -174,7 +182,12 @@ class PoolBook:
         """Record that the life of an environment was given the standby."""
         pool = self.standbys.pop(standby.name).pool
         self.given[name] = Given(life=life, standby=standby)
-        self.taken[pool] = (*self._taken_lately(pool, now), now)
+        self.taken[pool] = (*_lately(self.taken, pool, now), now)
+
+    def miss(self, pool: str, now: datetime) -> None:
+        """Record that a request found no standby of the pool that is ready."""
+        if any(pool == wanted.key for wanted in self.wanted.pools):
+            self.missed[pool] = (*_lately(self.missed, pool, now), now)
 
     def given_to(self, name: str, life: str) -> StandbyName | None:
         """Return the standby that this life was given."""
@@ -235,7 +248,7 @@ class PoolBook:
         """Return how many standbys of the pool are wanted now."""
         if not pool.policy.is_open(now):
             return 0
-        return min(pool.policy.limit, pool.policy.ready + len(self._taken_lately(pool.key, now)))
+        return min(pool.policy.limit, pool.policy.ready + len(_lately(self.taken, pool.key, now)))
 
     def counts(self, now: datetime) -> PoolCounts:
         """Return how the pools stand."""
@@ -252,7 +265,8 @@ class PoolBook:
                     ready=ready,
                     making=making,
                     wanted=self.target(pool, now),
-                    taken=len(self._taken_lately(pool.key, now)),
+                    taken=len(_lately(self.taken, pool.key, now)),
+                    missed=len(_lately(self.missed, pool.key, now)),
                     failures=failures.number if failures else 0,
                     problem=failures.problem if failures else "",
                 )
@@ -267,5 +281,6 @@ class PoolBook:
         numbers = Counter(one.is_ready for one in self.standbys.values() if one.pool == key)
         return numbers[True], numbers[False]
 
-    def _taken_lately(self, key: str, now: datetime) -> tuple[datetime, ...]:
-        return tuple(at for at in self.taken.get(key, ()) if now - at < DEMAND_TIME)
+
+def _lately(moments: Mapping[str, tuple[datetime, ...]], key: str, now: datetime) -> tuple[datetime, ...]:
+    return tuple(at for at in moments.get(key, ()) if now - at < DEMAND_TIME)

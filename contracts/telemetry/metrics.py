@@ -189,6 +189,21 @@ HOST_CAPACITY = Metric(
 HOST_RESERVED = Metric(
     "moorage_host_reserved", "What environments hold of a host.", ("host", "resource", "unit")
 )
+POOL_STANDBYS = Metric(
+    "moorage_warm_pool_standbys", "Standbys of a template, ready or in the making.", ("template", "state")
+)
+POOL_WANTED = Metric("moorage_warm_pool_wanted", "Standbys that are to be ready now.", ("template",))
+POOL_TAKEN = Metric(
+    "moorage_warm_pool_taken", "Standbys that were handed out in the last ten minutes.", ("template",)
+)
+POOL_MISSED = Metric(
+    "moorage_warm_pool_missed",
+    "Requests of the last ten minutes that were made cold, because no standby was ready.",
+    ("template",),
+)
+POOL_STOPPED = Metric(
+    "moorage_warm_pool_stopped", "1 if the pool makes no more standbys, because they fail.", ("template",)
+)
 
 #: What the worker serves through Temporal's SDK, which has to know the buckets before.
 WORKER_HISTOGRAMS = (REQUEST_TO_USABLE, REQUEST_TO_READY, STEP_DURATION, CALL_DURATION)

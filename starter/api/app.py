@@ -79,7 +79,7 @@ from starter.monitoring.request_traces import RequestTraces
 from starter.monitoring.warnings import Attention
 from starter.placement.advisor import PlacementAdvisor
 from starter.placement.chart_check import ChartCheck
-from starter.placement.pools import PoolSync
+from starter.placement.pools import PoolSync, read_pools
 from starter.placement.reservations import Reservations
 from starter.statistics.life_sources import ClosedRunSource, OpenEnvironments, RecordSource
 from starter.statistics.service import Statistics
@@ -238,6 +238,7 @@ def _add_services(
         settings.reconcile,
         capacity=lambda: reservations.state(StateInput(person="", teams=())),
         orphans=lambda: count_orphans(client, reader),
+        pools=lambda: read_pools(reservations, lambda: catalogue.current().offered_to((), everything=True)),
         own_queues=settings.own_queues,
     )
     state.kubeconfigs = KubeconfigReader(access, clusters, state.credentials)

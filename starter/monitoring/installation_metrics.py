@@ -6,7 +6,7 @@ and not in the workers, because a worker that restarts, or none at all, must not
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from contracts.capacity.models import Amount, CapacityState, Limits
+from contracts.capacity.pools import PoolCount
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFLOW
@@ -73,10 +74,11 @@ class InstallationState:
     swept_at: datetime | None = None
     reconcile: ReconcileState | None = None
     capacity: CapacityState | None = None
+    pools: tuple[PoolCount, ...] = ()
 
 
 class InstallationMetrics(Collector):
-    """Collects the gauges. `capacity` and `orphans` read what other parts of the API know."""
+    """Collects the gauges. `capacity`, `orphans` and `pools` read what other parts of the API know."""
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class InstallationMetrics(Collector):
         *,
         capacity: Callable[[], Awaitable[CapacityState]],
         orphans: Callable[[], Awaitable[int]],
+        pools: Callable[[], Awaitable[tuple[PoolCount, ...]]],
         own_queues: OwnQueues = NO_OWN_QUEUES,
     ) -> None:
         self._client = client
@@ -95,6 +98,7 @@ class InstallationMetrics(Collector):
         self._reconcile_sweeps = ReconcileSweepReader(client)
         self._capacity = capacity
         self._orphans = orphans
+        self._pools = pools
         self._orphaned: int | None = None
         self._orphans_read_at = float("-inf")
         self._state: InstallationState | None = None
@@ -144,6 +148,8 @@ class InstallationMetrics(Collector):
             yield from reconcile_gauges(state.reconcile)
         if state.capacity is not None:
             yield from _capacity_gauges(state.capacity)
+        if state.pools:
+            yield from _pool_gauges(state.pools)
 
     async def _read(self) -> None:
         state = InstallationState()
@@ -153,6 +159,7 @@ class InstallationMetrics(Collector):
             self._read_sweep,
             self._read_reconcile,
             self._read_capacity,
+            self._read_pools,
         )
         results = await asyncio.gather(
             *(read(state) for read in reads), self._read_orphans(), return_exceptions=True
@@ -195,6 +202,9 @@ class InstallationMetrics(Collector):
     async def _read_capacity(self, state: InstallationState) -> None:
         state.capacity = await self._capacity()
 
+    async def _read_pools(self, state: InstallationState) -> None:
+        state.pools = await self._pools()
+
     async def _read_orphans(self) -> None:
         if time.monotonic() - self._orphans_read_at >= ORPHANS_INTERVAL_SECONDS:
             self._orphaned = await self._orphans()
@@ -235,6 +245,20 @@ def _capacity_gauges(state: CapacityState) -> Iterator[GaugeMetricFamily]:
                 if (value := _value(amount, resource)) is not None
             },
         )
+
+
+def _pool_gauges(pools: Iterable[PoolCount]) -> Iterator[GaugeMetricFamily]:
+    by_template = {pool.template: pool for pool in pools}
+    standbys = {(name, "ready"): pool.ready for name, pool in by_template.items()}
+    standbys |= {(name, "making"): pool.making for name, pool in by_template.items()}
+    yield labelled(metrics.POOL_STANDBYS, standbys)
+    for metric, count in (
+        (metrics.POOL_WANTED, "wanted"),
+        (metrics.POOL_TAKEN, "taken"),
+        (metrics.POOL_MISSED, "missed"),
+        (metrics.POOL_STOPPED, "has_stopped"),
+    ):
+        yield labelled(metric, {(name,): getattr(pool, count) for name, pool in by_template.items()})
 
 
 def _value(amount: Amount | Limits, resource: str) -> int | None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from contracts.capacity.pools import PoolsInput, WantedPool, pool_key
+from contracts.capacity.pools import PoolCount, PoolsInput, WantedPool, pool_key
 from contracts.capacity.sizes import size_of
 from contracts.chart_values import compose_values
 from contracts.environment import Environment, Spec
@@ -54,6 +54,13 @@ def _wanted_pool(template: Template, installation: InstallationConfig) -> Wanted
         return None
     key = pool_key(environment)
     return WantedPool(key=key, policy=template.warm, environment=environment, hosts=hosts, size=size)
+
+
+async def read_pools(
+    reservations: Reservations, templates: Callable[[], Iterable[Template]]
+) -> tuple[PoolCount, ...]:
+    """Return how the warm pools stand; call nothing where no template keeps one."""
+    return await reservations.list_pools() if any(one.warm for one in templates()) else ()
 
 
 class PoolSync:

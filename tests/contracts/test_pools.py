@@ -286,6 +286,18 @@ def test_a_pool_says_how_many_were_handed_out_lately() -> None:
     assert [ledger.pools.counts(at).pools[0].taken for at in (NOW, NOW + DEMAND_TIME)] == [1, 0]
 
 
+def test_requests_that_find_no_standby_are_counted_once() -> None:
+    ledger = a_book(a_pool())
+    hold(ledger, "standby-a")
+    outdated = an_ask("outdated", pool="outdated")
+    for ask in (a_warm_ask("warm"), a_warm_ask("cold"), a_warm_ask("cold"), an_ask("other"), outdated):
+        assert admit(ledger, ask, NOW).host
+    refused = a_warm_ask("refused", quotas=Quotas(person=Limits(environments=0)))
+    assert admit(ledger, refused, NOW).refusal
+    assert [ledger.pools.counts(at).pools[0].missed for at in (NOW, NOW + DEMAND_TIME)] == [1, 0]
+    assert ledger.pools.state.missed == {"k": (NOW,)}
+
+
 def test_a_policy_says_when_its_hours_change() -> None:
     pool = WarmPool(ready=1, hours="Mon-Fri 07:00-19:00 UTC")
     assert pool.next_change(NOW) == NOW.replace(hour=19)
@@ -420,10 +432,12 @@ def test_a_pool_that_is_wanted_again_begins_without_failures_and_demand() -> Non
         ledger.pools.report(f"standby-{number}", f"life-of-standby-{number}", "no such image")
     hold(ledger, "standby-a")
     admit(ledger, a_warm_ask(), NOW)
+    admit(ledger, a_warm_ask("cold"), NOW)
     assert not ledger.pools.missing(pool, NOW)
     ledger.pools.want(PoolsInput(), NOW)
     # What is carried from run to run does not grow with every version of a template.
-    assert (ledger.pools.state.failures, ledger.pools.state.taken) == ({}, {})
+    left = ledger.pools.state
+    assert (left.failures, left.taken, left.missed) == ({}, {}, {})
     ledger.pools.want(PoolsInput(pools=(pool,)), NOW)
     assert (ledger.pools.missing(pool, NOW), ledger.pools.target(pool, NOW)) == (1, 1)
 

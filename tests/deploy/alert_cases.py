@@ -59,6 +59,7 @@ HEALTHY: Mapping[str, str] = {
     'moorage_host_capacity_known{host="one"}': UP,
     'moorage_host_capacity{host="one",resource="memory",unit="byte"}': f"100x{MINUTES}",
     'moorage_host_reserved{host="one",resource="memory",unit="byte"}': f"50x{MINUTES}",
+    'moorage_warm_pool_stopped{template="small"}': ZERO,
     'moorage_certificate_expiry_timestamp_seconds{certificate="temporal client",host=""}': (
         f"{365 * DAY}x{MINUTES}"
     ),
@@ -77,6 +78,7 @@ class Case:
     near: str = ""
 
 
+_POOL = 'moorage_warm_pool_stopped{template="small"}'
 _POLLERS = 'moorage_task_queue_pollers{task_queue="moorage",task_type="workflow"}'
 _ENSURE = 'moorage_step_failures_total{step="vcluster",action="ensure",cause="NeverReady"}'
 _REMOVE = 'moorage_step_failures_total{step="project",action="remove",cause="Unavailable"}'
@@ -235,6 +237,9 @@ CASES = (
         {'moorage_host_capacity_known{host="one"}': "1x30 0x3 1x20"},
         near="MoorageHostSilent",
     ),
+    Case("a warm pool has stopped", {_POOL: UP}, ("MoorageWarmPoolStopped",)),
+    Case("a warm pool was resumed", {_POOL: "1x30 0x30"}, near="MoorageWarmPoolStopped"),
+    Case("no template keeps a warm pool", {_POOL: None}, near="MoorageWarmPoolStopped"),
     Case("a host is full", {_RESERVED: f"95x{MINUTES}"}, ("MoorageCapacityNearlyFull",)),
     Case("a host has room", {_RESERVED: f"85x{MINUTES}"}, near="MoorageCapacityNearlyFull"),
     Case(

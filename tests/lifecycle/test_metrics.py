@@ -131,6 +131,9 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
         *("moorage_reconcile_last_completed_timestamp_seconds", "moorage_reconcile_last_found"),
         *("moorage_rollouts_total", "moorage_rollout_environments_total"),
         "moorage_reconcile_skipped_sweeps",
+        # No template of this stack keeps a warm pool.
+        *("moorage_warm_pool_standbys", "moorage_warm_pool_wanted", "moorage_warm_pool_taken"),
+        *("moorage_warm_pool_missed", "moorage_warm_pool_stopped"),
     }
     assert not served.samples("moorage_payloads_refused_total"), "all payloads are ours"
 

@@ -13,9 +13,11 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
+from contracts.capacity.pools import MAX_FAILURES, PoolCount
 from contracts.environment import Phase, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult, SurveyedSystem
+from contracts.warm_pool import WarmPool
 from starter.environments.orphans import count_orphans
 from starter.monitoring import installation_metrics
 from starter.monitoring.installation_metrics import InstallationMetrics
@@ -91,8 +93,10 @@ def a_read(*answers: Any) -> Read:
     return read
 
 
-def metrics_of(client: Any, capacity: Read, orphans: Read) -> InstallationMetrics:
-    return InstallationMetrics(client, Sweep(), Reconcile(), capacity=capacity, orphans=orphans)
+def metrics_of(client: Any, capacity: Read, orphans: Read, pools: Read | None = None) -> InstallationMetrics:
+    return InstallationMetrics(
+        client, Sweep(), Reconcile(), capacity=capacity, orphans=orphans, pools=pools or a_read(())
+    )
 
 
 async def served(metrics: InstallationMetrics) -> dict[tuple[str, ...], float]:
@@ -129,6 +133,24 @@ async def test_all_is_read() -> None:
     assert ("moorage_host_capacity", "one", "memory", "byte") not in found, "it has no limit"
     assert found["moorage_host_capacity_known", "one"] == 1
     assert found["moorage_host_capacity_known", "two"] == 0
+
+
+async def test_warm_pools_are_shown_by_template() -> None:
+    small = PoolCount(
+        template="small", key="k", policy=WarmPool(ready=3), hosts=("one",),
+        ready=2, making=1, wanted=3, taken=7, missed=4,
+    )  # fmt: skip
+    stopped = small.model_copy(update={"template": "ci", "ready": 0, "failures": MAX_FAILURES})
+    metrics = metrics_of(Installation(), a_read(STATE), a_read(0), a_read((small, stopped)))
+    found = await served(metrics)
+    assert found["moorage_warm_pool_standbys", "ready", "small"] == 2
+    assert found["moorage_warm_pool_standbys", "making", "small"] == 1
+    assert found["moorage_warm_pool_wanted", "small"] == 3
+    assert found["moorage_warm_pool_taken", "small"] == 7
+    assert found["moorage_warm_pool_missed", "small"] == 4
+    assert [found["moorage_warm_pool_stopped", name] for name in ("small", "ci")] == [0, 1]
+    without = await served(metrics_of(Installation(), a_read(STATE), a_read(0)))
+    assert not [name for name, *_ in without if "warm_pool" in name]
 
 
 LOOKED = ReconcileResult(
