@@ -1,6 +1,7 @@
 """A leavers' sweep at size: 2,000 owners, and a directory with a limit by minute, on a clock of the test."""
 
 import math
+import re
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,7 @@ from activities.leaver_sweep import PAGE_SIZE, PEOPLE_PER_CHECKPOINT, LeaverSwee
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.entra import Entra
 from clients.identity.okta import Okta
+from clients.identity.scim import Scim
 from clients.transport.http import Credentials
 from contracts.leaver_rules import LeaverSweepInput, LookInput, LookResult
 from contracts.temporal import search_attributes
@@ -87,6 +89,8 @@ class Provider:
         if self.windows[kind, minute] + self.others > self.limit:
             self.refused += 1
             return self._too_many(minute)
+        if request.url.host == "scim.example.com":
+            return self._scim(request)
         return self._okta(request) if request.url.host == "acme.okta.com" else self._graph(request)
 
     def _too_many(self, minute: int) -> httpx.Response:
@@ -108,6 +112,21 @@ class Provider:
         if person in self.gone | self.renamed:
             return httpx.Response(404, json={"errorCode": "E0000007", "errorSummary": "Not found"})
         return httpx.Response(200, json=user)
+
+    def _scim(self, request: httpx.Request) -> httpx.Response:
+        # Users are found by one condition or by several, whatever the case of their letters is.
+        conditions = re.findall(
+            r'(userName|emails\.value) eq "([^"]*)"', request.url.params.get("filter", "")
+        )
+        named = {value.lower() for _, value in conditions}
+        people = sorted(name for name in named if name.startswith("person.") and name not in self.gone)
+        users = [
+            {"id": name, "userName": name, "active": True, "emails": [{"value": name}]} for name in people
+        ]
+        total = len(users) if conditions else OWNERS
+        return httpx.Response(
+            200, json={"totalResults": total, "itemsPerPage": len(users), "Resources": users}
+        )
 
     def _graph(self, request: httpx.Request) -> httpx.Response:
         person = request.url.params["$filter"].split("'")[1]
@@ -139,6 +158,10 @@ def entra(provider: Provider) -> Any:
     credentials = cast(ClientCredentials, cast(Credentials, _Credentials()))
     client = Entra("https://graph.microsoft.com/v1.0", credentials, timeout=LIMIT, verify=TLS)
     return _behind(client, provider)
+
+
+def scim(provider: Provider) -> Any:
+    return _behind(Scim("https://scim.example.com/v2", "token", timeout=LIMIT, verify=TLS), provider)
 
 
 def _behind(client: Any, provider: Provider) -> Any:
@@ -221,7 +244,7 @@ class Sweeping:
         return result
 
 
-@pytest.mark.parametrize(("connect", "owners"), [(okta, OWNERS), (entra, FEW)])
+@pytest.mark.parametrize(("connect", "owners"), [(okta, OWNERS), (entra, FEW), (scim, OWNERS)])
 async def test_many_owners_stay_under_the_limit(
     clock: Clock, connect: Any, owners: int, record_property: Any
 ) -> None:
