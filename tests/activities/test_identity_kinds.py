@@ -257,7 +257,7 @@ def test_person_among_ten_thousand_is_found_by_two_calls(
 
 
 async def among_many_people(directory: Directory) -> None:
-    """Ensures the same calls as in the contract, where nearly nobody is there."""
+    """Ensures the same calls as in the contract, where hardly anyone is there."""
     client = directory.connect()
     last = await client.find_user(MANY[-1])
     assert last

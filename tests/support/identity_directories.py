@@ -35,7 +35,7 @@ class Directory(ABC):
     #: deleted, as faults name them.
     create, add, remove, delete = "group.create", "member.add", "member.remove", "group.delete"
     find_group, find_user, token = "group.find", "user.find", "token"
-    #: How many calls it takes at most to know that nobody has an address.
+    #: The most calls of a search that finds no one.
     most_calls_for_unknown: ClassVar[int] = 2
     #: Whether a credential that is refused is renewed; a token in the settings is not.
     renews_credential: ClassVar[bool] = True
