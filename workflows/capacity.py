@@ -331,6 +331,7 @@ class CapacityWorkflow:
             return
         if input.was_open:
             self._ended[input.life] = workflow.now()
+        self._keeper.note_end(input.name, input.life)
         held = self._ledger.get(input.name)
         if held is None or input.life not in held.lives:
             return

@@ -97,6 +97,11 @@ class PoolKeeper:
             for displaced in decision.displaced:
                 self._end(displaced, WithdrawInput(reason=f"its room is needed by {name}"))
 
+    def note_end(self, name: str, life: str) -> None:
+        """End at once what the life was given and has not taken over: no environment comes to it any more."""
+        if standby := self._ledger.pools.take_back(name, life):
+            self._end(standby, WithdrawInput(reason=f"{name}, which was given it, has ended"))
+
     def _end(self, standby: StandbyName, input: WithdrawInput) -> None:
         self._ended[standby.life] = workflow.now()
         self._withdrawing.append((standby, input))

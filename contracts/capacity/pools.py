@@ -194,6 +194,13 @@ class PoolBook:
         found = self.given.get(name)
         return found.standby if found and found.life == life else None
 
+    def take_back(self, name: str, life: str) -> StandbyName | None:
+        """Return the standby that this life was given, and forget that."""
+        standby = self.given_to(name, life)
+        if standby:
+            del self.given[name]
+        return standby
+
     def report(self, name: str, life: str, problem: str) -> None:
         """Record that a standby is ready, or why it could not be made."""
         standby = self.standbys.get(name)

@@ -45,6 +45,7 @@ WEATHER = {
     "refused for good": Fault(operation="cluster.create", kind=FaultKind.STATUS, status=403),
 }
 NAMES = st.sampled_from(("left", "right"))
+pytestmark = pytest.mark.timeout(900)
 #: Without one it is the template's: seconds.
 TTLS = st.sampled_from((None, "1h"))
 PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
@@ -475,7 +476,6 @@ async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack)
 
 @pytest.mark.chaos
 @pytest.mark.guarantee("6. Any sequence")
-@pytest.mark.timeout(900)
 async def test_many_long_sequences(
     swept_by_hand: Stack, record_property: Callable[[str, object], None]
 ) -> None:

@@ -45,6 +45,7 @@ from tests.support.secret_scan import (
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.warm_pools import end_pool
+from workflows.pools import GIVEN_TIME
 
 COUNT = int(os.environ.get("TEST_STORM", "300"))
 #: So many are on their way at one time. Each worker that begins replays all of them: with more, it would do
@@ -267,7 +268,7 @@ async def _outlast(stack: Stack, storm: Storm) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.guarantee("5. Storm")
-@pytest.mark.timeout(LONGEST + 240)
+@pytest.mark.timeout(LONGEST + 240 + GIVEN_TIME.total_seconds())
 async def test_all_end_as_asked_and_no_secret_is_anywhere(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

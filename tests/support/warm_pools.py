@@ -5,6 +5,7 @@ The API of such a stack wants no pool, so it changes nothing of what the test wa
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.lifecycle.databases import Systems
 from tests.support.deadline import HANG, pauses
 from tests.support.stack import client_of
 from worker.settings.loading import load_settings
+from workflows.pools import GIVEN_TIME
 
 
 class PoolOfOne:
@@ -132,20 +134,29 @@ async def is_filled(client: Client) -> None:
 
 
 async def end_pool(stack: Stack, template: Path, text: str) -> None:
-    """Write the template, which keeps no pool any more, and wait until nothing is left of the standbys."""
+    """Write the template, which keeps no pool any more, and wait until nothing is left of the standbys.
+
+    One that was given to an environment, which then made its own, ends only after `GIVEN_TIME`.
+    """
     await asyncio.to_thread(template.write_text, text)
     reservations, systems = Reservations(await client_of(stack)), Systems(stack)
 
     async def ended() -> bool:
         return not await standbys(reservations) and not systems.standbys()
 
-    await _until(ended, "standbys are left, and no template keeps a pool", systems.standbys)
+    await _until(
+        ended, "standbys are left, and no template keeps a pool", systems.standbys, longest=GIVEN_TIME
+    )
 
 
 async def _until(
-    holds: Callable[[], Awaitable[bool]], otherwise: str, found: Callable[[], object] = lambda: ""
+    holds: Callable[[], Awaitable[bool]],
+    otherwise: str,
+    found: Callable[[], object] = lambda: "",
+    *,
+    longest: timedelta = timedelta(0),
 ) -> None:
-    ends = asyncio.get_running_loop().time() + HANG
+    ends = asyncio.get_running_loop().time() + longest.total_seconds() + HANG
     for pause in pauses(0.1, 0.5):
         if await holds():
             return

@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.capacity.models import CAPACITY_ID
+from contracts.capacity.models import CAPACITY_ID, ReleaseInput
 from contracts.capacity.pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
 from contracts.environment import Environment, Phase, Spec, StepName
 from contracts.environment_workflow import ActorInput
@@ -26,6 +26,7 @@ from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, CapacityBench, a_house, most
 from tests.workflows.scripted_activities import fails, fails_for_good, waits, waits_for
 from workflows import pools as pools_module
+from workflows.capacity import CapacityWorkflow
 from workflows.standby import StandbyWorkflow
 
 ON_HOST = (StepName.NAMESPACE, StepName.VCLUSTER, StepName.KUBECONFIG)
@@ -167,6 +168,21 @@ async def test_a_standby_that_was_given_and_not_taken_ends_by_itself(
     await house.reservations.reserve(house.ask("demo", pool="k"))
     result = await end_of(house, name)
     assert (result.end, result.reason) == (StandbyEnd.ENDED, "demo was given it")
+
+
+@pytest.mark.parametrize("was_open", [True, False], ids=["its life has ended", "it was not started"])
+async def test_a_standby_ends_at_once_when_the_life_it_was_given_to_ends(
+    house: CapacityBench, was_open: bool
+) -> None:
+    """Ensures that an environment that is deleted before it takes it over leaves none for minutes."""
+    await want(house, a_pool())
+    [name] = await until_ready(house, 1)
+    ask = house.ask("demo", pool="k")
+    await house.reservations.reserve(ask)
+    released = ReleaseInput(name="demo", life=ask.life, was_open=was_open)
+    await house.client.get_workflow_handle(CAPACITY_ID).signal(CapacityWorkflow.release, released)
+    result = await end_of(house, name)
+    assert (result.end, result.reason) == (StandbyEnd.ENDED, "demo, which was given it, has ended")
 
 
 async def test_the_place_of_a_standby_that_was_given_is_not_held_again(house: CapacityBench) -> None:
