@@ -16,6 +16,7 @@ from starter.cli.client.views import (
     parse,
 )
 from starter.cli.command_context import api_session
+from starter.cli.completion import complete_template
 from starter.cli.errors import Output
 from starter.cli.options import examples, output_option
 from starter.cli.output.formatting import print_table, relative_time
@@ -38,7 +39,10 @@ def capacity(ctx: click.Context, holdings: bool, output: Output) -> None:
 
 @click.command(epilog=examples("moorage pools", "moorage pools --resume small", "moorage pools -o json"))
 @click.option(
-    "--resume", metavar="TEMPLATE", help="Let a pool that has stopped make vClusters again. (platform team)"
+    "--resume",
+    metavar="TEMPLATE",
+    shell_complete=complete_template,
+    help="Let a pool that has stopped make vClusters again. (platform team)",
 )
 @output_option()
 @click.pass_context
