@@ -52,6 +52,10 @@ _CUT = """() => [...document.querySelectorAll("main *")].filter((each) => {
 }).map((each) => each.outerHTML.slice(0, 160))"""
 
 
+#: At a page that moves: one that is undone has steps that fail all the time.
+LOOKS = 5
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the browser has measured of a page."""
@@ -73,7 +77,9 @@ async def inspect(person: Person, name: str) -> Measured:
 async def _inspect(person: Person, name: str) -> Measured:
     page = person.page
     measured = Measured(**await page.evaluate(_MEASURE))
-    if measured.shift:
+    for _ in range(LOOKS):
+        if not measured.shift:
+            break
         # A step that fails at this very moment adds its cause to the page. What always moves, moves again.
         await page.reload()
         measured = Measured(**await page.evaluate(_MEASURE))
