@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import HostActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
-    from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
+    from contracts.capacity.ledger import CapacityLedger
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
         AuditInput,
@@ -332,15 +332,7 @@ class CapacityWorkflow:
         if input.was_open:
             self._ended[input.life] = workflow.now()
         self._keeper.note_end(input.name, input.life)
-        held = self._ledger.get(input.name)
-        if held is None or input.life not in held.lives:
-            return
-        left = (
-            held.after_life(input.life, to_epoch_seconds(workflow.now()))
-            if input.was_open
-            else held.without_claim(input.life)
-        )
-        self._ledger.set_or_remove(input.name, left)
+        admission.release(self._ledger, input, workflow.now())
 
     @workflow.signal(description="The warm pools that the catalogue wants")
     def want_pools(self, input: PoolsInput | None = None) -> None:

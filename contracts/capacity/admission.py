@@ -14,6 +14,7 @@ from contracts.capacity.models import (
     Limits,
     PlacementDecision,
     Quotas,
+    ReleaseInput,
     Reservation,
     ReservationRequest,
     ResizedInput,
@@ -215,6 +216,19 @@ def decide_wake(ledger: CapacityLedger, request: ReservationRequest, now: dateti
         return _decide_again(ledger, asked, current, now, person=person)
     [host] = request.hosts
     return _without_room(ledger, request, None, now, person=person) or PlacementDecision(host=host)
+
+
+def release(ledger: CapacityLedger, released: ReleaseInput, now: datetime) -> None:
+    """Take the place of a life back. Does nothing if the life holds none."""
+    held = ledger.get(released.name)
+    if held is None or released.life not in held.lives:
+        return
+    left = (
+        held.after_life(released.life, to_epoch_seconds(now))
+        if released.was_open
+        else held.without_claim(released.life)
+    )
+    ledger.set_or_remove(released.name, left)
 
 
 def sleep(ledger: CapacityLedger, name: str, life: str, now: datetime) -> None:

@@ -56,4 +56,5 @@ async def _pool_of(template: str, reservations: Reservations) -> PoolCount:
     for pool in await reservations.list_pools():
         if pool.template == template:
             return pool
-    raise ApiProblem(ProblemType.NOT_FOUND, f'No warm pool is kept of the template "{template[:80]}".')
+    kept = "`moorage pools` shows those that are kept"
+    raise ApiProblem(ProblemType.NOT_FOUND, f'The template "{template[:80]}" keeps no warm pool: {kept}.')
