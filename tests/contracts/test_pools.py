@@ -279,6 +279,18 @@ def test_a_pool_that_has_stopped_is_resumed_and_no_other() -> None:
     assert not ledger.pools.missing(a_pool("other"), NOW)
 
 
+def test_a_standby_is_taken_back_once_from_the_life_that_was_given_it() -> None:
+    """Ensures that a request of the same life does not get a standby that ends."""
+    ledger = a_book(a_pool())
+    hold(ledger, "standby-a")
+    ask = a_warm_ask()
+    admit(ledger, ask, NOW)
+    assert ledger.pools.take_back(ask.name, "another life") is None
+    assert ledger.pools.take_back(ask.name, ask.life) == named("standby-a")
+    assert ledger.pools.take_back(ask.name, ask.life) is None
+    assert ledger.pools.given_to(ask.name, ask.life) is None
+
+
 def test_a_pool_says_how_many_were_handed_out_lately() -> None:
     ledger = a_book(a_pool())
     hold(ledger, "standby-a")

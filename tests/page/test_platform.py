@@ -816,5 +816,5 @@ async def test_a_pool_that_has_stopped_says_why_and_is_resumed(
         assert "Stopped" not in await text_of(http, "/platform/pools")
         unknown = await http.post("/platform/pools/none/resume", data={"csrf": await csrf_of(http)})
         assert unknown.status_code == 404
-        assert 'The template "none" keeps no warm pool' in readable(unknown)
+        assert 'The template "none" keeps no warm pool: ' in readable(unknown)
     assert services.resumed == ["broken"]

@@ -119,9 +119,12 @@ class Rendering:
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.objects = objects
         self.calls = 0
+        self.checked: list[dict[str, Any]] = []
 
-    async def check(self, *_: Any) -> None:
-        pass
+    async def check(self, _chart: Chart, values: dict[str, Any]) -> None:
+        self.checked.append(values)
+        if "refused" in values:
+            raise Rejected("helm", "check", "the schema does not allow it")
 
     async def render(self, namespace: str, *_: Any) -> dict[str, str]:
         self.calls += 1
@@ -180,6 +183,23 @@ async def test_a_chart_that_kubernetes_would_not_read_is_refused(
     with pytest.raises(Rejected) as refused:
         await host.check_release(Chart(None, "c", "1"), {})
     assert words in str(refused.value)
+    await host.close()
+
+
+async def test_values_that_a_chart_has_accepted_are_checked_once(
+    tmp_path: Path, server: tuple[Server, int]
+) -> None:
+    """Ensures that other values and another version are, and that a refusal is not remembered."""
+    helm = Rendering()
+    host = host_with(helm, tmp_path, server)
+    server[0].answer = lambda _: web.json_response({"rules": shipped()})
+    for version, values in (("1", {}), ("1", {}), ("1", {"a": 1}), ("2", {}), ("2", {})):
+        await host.check_release(Chart(None, "c", version), values)
+    assert helm.checked == [{}, {"a": 1}, {}]
+    for _ in range(2):
+        with pytest.raises(Rejected, match="the schema does not allow it"):
+            await host.check_release(Chart(None, "c", "1"), {"refused": True})
+    assert len(helm.checked) == 5
     await host.close()
 
 
