@@ -1,23 +1,30 @@
 """Ensures that no secret is anywhere but where it belongs, and that Temporal keeps all else encrypted.
 
+The people of these lives come in by a token of the file, by `moorage login`, and by the page.
+
 Every search is shown to find what was put there on purpose. A history is searched decrypted, or the search
 could never fail; the database is searched as it is.
 """
 
 import asyncio
 import base64
+import json
 import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from temporalio.client import Client
 
 from clients.host.kubeconfig import Kubeconfig
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
+from starter.page.session.cookies import SESSION_COOKIE
 from tests.activities.notification_receivers import mail_server, webhook_receiver
 from tests.lifecycle.environment_client import Asking
 from tests.support.credentials import administrator_kubeconfig
@@ -35,7 +42,9 @@ from tests.support.secret_scan import (
     settings_that_are_secret,
     temporal_files,
 )
-from tests.support.stack import ALICE, client_of, hurried, unique
+from tests.support.sign_in import embedded_provider
+from tests.support.sign_in_process import run, sign_in_by_device
+from tests.support.stack import ALICE, BOB, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
 from tests.support.worker_processes import with_workers
 from tests.workflows.conftest import until
@@ -113,6 +122,8 @@ async def _live(lived: Lived, asking: Asking) -> None:
     await asking.until_phase(name, "gone")
     assert (await asking.until_phase(brief, "gone"))["outcome"] == "expired"
     await _with_wrong_secrets(lived, asking)
+    signed_in = await _by_command_line(lived)
+    await _by_page(lived, signed_in)
     for part, operation in (
         (Part.CONTROL_PLANE, "cluster.create"),
         (Part.CONTROL_PLANE, "bootstrap.get"),
@@ -137,6 +148,82 @@ async def _with_wrong_secrets(lived: Lived, asking: Asking) -> None:
         ).text
     environment = os.environ | {"MOORAGE_URL": lived.stack.api_url, "MOORAGE_TOKEN": wrong}
     lived.answers["moorage list with a wrong token"] = await _run(environment, "list")
+
+
+async def _by_command_line(lived: Lived) -> str:
+    """Sign in with `moorage login`, have the tokens renewed, and live a life with them; return its name."""
+    stack, name = lived.stack, unique("signed-in")
+    (home := stack.folder / "home").mkdir(mode=0o700)
+    provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
+    lived.canaries.secrets["a person's password"] = stack.password_of(BOB.email)
+    await sign_in_by_device(home, stack.api_url, provider, BOB.email)
+    tokens = _tokens_of(lived, home, "first")
+    # As an hour later: the next command renews them.
+    tokens.write_text(json.dumps(json.loads(tokens.read_text()) | {"expires_at": 0}))
+    for command in (
+        ["whoami"],
+        ["request", name, "small"],
+        ["show", name, "--verbose"],
+        ["history", name],
+        ["delete", name, "--yes"],
+    ):
+        code, *said = await run(home, *command)
+        assert code == 0, said
+        lived.answers[f"signed in, moorage {' '.join(command)}"] = "".join(said)
+    _tokens_of(lived, home, "renewed")
+    lived.answers["moorage logout"] = "".join((await run(home, "logout"))[1:])
+    wrong = lived.canaries.secrets["the renewed access_token"][:-8] + "AAAAAAAA"
+    lived.canaries.secrets["a token with a wrong signature"] = wrong
+    for command in (["list"], ["whoami"]):
+        # As a robot gives it.
+        code, *said = await run(home, *command, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=wrong)
+        assert code, "a wrong token is taken"
+        lived.answers[f"with a wrong signature, moorage {' '.join(command)}"] = "".join(said)
+    return name
+
+
+def _tokens_of(lived: Lived, home: Path, which: str) -> Path:
+    """Search for the tokens of the sign-in as well; return the file that has them."""
+    [file] = home.rglob("credentials/*.json")
+    kept = json.loads(file.read_text())
+    for kind in ("access_token", "refresh_token"):
+        assert kept[kind] not in lived.canaries.secrets.values(), f"the {kind} was not renewed"
+        lived.canaries.secrets[f"the {which} {kind}"] = kept[kind]
+    return file
+
+
+async def _by_page(lived: Lived, name: str) -> None:
+    """Sign in at the page, and look at what it has of a life and of all of them."""
+    stack, secrets = lived.stack, lived.canaries.secrets
+    provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
+    async with provider.client() as http:
+        form = (await http.get(f"{stack.api_url}/sign-in")).headers["location"]
+        back = (await provider.submit(http, await http.get(form), ALICE.email)).headers["location"]
+        [secrets["the code of a sign-in"]] = parse_qs(urlsplit(back).query)["code"]
+        await http.get(back)
+        secrets["the page's session"] = str(http.cookies[SESSION_COOKIE])
+        life = f"/environments/{name}"
+        for path in (
+            "/",
+            "/new",
+            life,
+            f"{life}/history",
+            f"{life}/certificate",
+            "/platform",
+            "/platform/audit",
+        ):
+            lived.answers[f"the page {path}"] = await _page(http, f"{stack.api_url}{path}")
+        # Of a code that was used, and of one that was never given.
+        for query in (urlsplit(back).query, "code=guessed-code-4711-4711&state=s"):
+            answer = await http.get(f"{stack.api_url}/signed-in?{query}")
+            lived.answers[f"the page after {query[:9]}"] = answer.text
+
+
+async def _page(http: httpx.AsyncClient, address: str) -> str:
+    answer = await http.get(address, follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    assert "Sign in" not in answer.text, f"{address} is not of one who has signed in"
+    return answer.text
 
 
 async def moorage(stack: Stack, *arguments: str) -> str:
