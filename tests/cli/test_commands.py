@@ -129,7 +129,7 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
     """Ensures that each kind of failure has its exit code and a sentence."""
     name = unique()
     await bob.ready(name, collaborators=[DAVE.email])
-    dave = cli_of(stack, tmp_path, DAVE.email)
+    alice, dave = (cli_of(stack, tmp_path, person.email) for person in (ALICE, DAVE))
     unknown = Cli(tmp_path, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN="wrong")
     unreachable = Cli(tmp_path, MOORAGE_URL="http://127.0.0.1:1", MOORAGE_TOKEN="t")
     another = Cli(tmp_path, MOORAGE_URL=stack.ui_url, MOORAGE_TOKEN="t")
@@ -151,7 +151,11 @@ async def test_exit_codes(stack: Stack, moorage: Cli, tmp_path: Path, bob: Calle
         (moorage, ("delete", name), 2, "next: confirm with --yes"),
         # The token of one installation is not for another.
         (moorage, ("list", "--url", "http://127.0.0.1:1"), 4, "no token for http://127.0.0.1:1 is set"),
+        # It is 3 if the command is about it, and 2 if it is a field of what is asked for.
         (moorage, ("templates", "show", "smal"), 3, 'did you mean "small"'),
+        (moorage, ("resize", name, "--template", "smal"), 2, 'did you mean "small"'),
+        (alice, ("upgrade", "--template", "smal", "--all"), 2, 'did you mean "small"'),
+        (alice, ("pools", "--resume", "smal"), 3, "keeps no warm pool"),
         (unknown, ("list",), 4, "token is not known"),
         (
             unreachable,
