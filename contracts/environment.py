@@ -219,6 +219,13 @@ class StepStatus(Frozen):
     took: timedelta | None = None
     note: str = ""
 
+    @property
+    def undo_took(self) -> timedelta | None:
+        """How long the step took to undo; None if it was not undone."""
+        if self.state is not StepState.UNDONE or not self.started_at or not self.ended_at:
+            return None
+        return self.ended_at - self.started_at
+
 
 class OwnerLeft(Frozen):
     """Since when the directory does not know the owner any more, and the environment's end before that."""

@@ -72,10 +72,11 @@ class WebhookFormat(StrEnum):
 
 
 class StepTime(Frozen):
-    """How long one step of a life took to do."""
+    """How long one step of a life took to do, and to undo if it was undone."""
 
     step: StepName
     took: timedelta
+    undo_took: timedelta | None = None
 
 
 class LifeRecord(EnvironmentSummary):

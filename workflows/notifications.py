@@ -196,7 +196,9 @@ class Notifier:
             ready_at=status.ready_at,
             ended_at=status.ended_at or workflow.now(),
             steps=tuple(
-                StepTime(step=step.step, took=step.took) for step in status.steps if step.took is not None
+                StepTime(step=step.step, took=step.took, undo_took=step.undo_took)
+                for step in status.steps
+                if step.took is not None
             ),
             problem=status.problem,
             audit_log=status.audit_log,

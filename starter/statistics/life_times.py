@@ -1,7 +1,7 @@
 """What the figures need of one life that has ended, from its record or from its workflow's result."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -33,7 +33,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class LifeTimes:
-    """The times of one life. `steps` has the time of each step that was done, by its name, in seconds."""
+    """The times of one life.
+
+    `steps` has the time of each step that was done, by its name, in seconds, and `undos` the time that it
+    took to undo it.
+    """
 
     life: str
     template: str
@@ -44,6 +48,7 @@ class LifeTimes:
     usable_seconds: float | None
     ready_seconds: float | None
     steps: Mapping[str, float]
+    undos: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -65,6 +70,11 @@ def times_of_status(status: EnvironmentStatus, now: datetime) -> LifeTimes:
             steps={
                 step.step.value: step.took.total_seconds() for step in status.steps if step.took is not None
             },
+            undos={
+                step.step.value: step.undo_took.total_seconds()
+                for step in status.steps
+                if step.took is not None and step.undo_took is not None
+            },
             failure=_failure(status.outcome, status.problem),
         ),
         now,
@@ -78,7 +88,7 @@ def checked(times: LifeTimes, now: datetime) -> LifeTimes:
         raise Implausible("it ended before it was requested")
     if times.ended_at > now + MAX_CLOCK_DIFFERENCE:
         raise Implausible("it ends in the future")
-    parts = (times.usable_seconds, times.ready_seconds, *times.steps.values())
+    parts = (times.usable_seconds, times.ready_seconds, *times.steps.values(), *times.undos.values())
     if any(part is not None and not 0 <= part <= length for part in parts):
         raise Implausible("a part of it took longer than the whole, or less than no time")
     return times

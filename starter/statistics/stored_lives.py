@@ -21,6 +21,7 @@ _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 class _Step(msgspec.Struct):
     step: _Name
     took: timedelta
+    undo_took: timedelta | None = None
 
 
 class _Problem(msgspec.Struct):
@@ -70,6 +71,9 @@ def _times_of(record: _Record, now: datetime) -> LifeTimes:
         usable_seconds=seconds_between(record.requested_at, record.usable_at),
         ready_seconds=seconds_between(record.requested_at, record.ready_at),
         steps={step.step: step.took.total_seconds() for step in record.steps},
+        undos={
+            step.step: step.undo_took.total_seconds() for step in record.steps if step.undo_took is not None
+        },
         failure=failure,
     )
     return checked(times, now)

@@ -1,4 +1,7 @@
-"""How long each step usually takes: the median of the last hundred lives of a template and host. No I/O."""
+"""How long each step usually takes to do, and to undo. No I/O.
+
+It is the median of the last hundred lives of a template and host.
+"""
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -30,13 +33,14 @@ class UsualTime:
 
 @dataclass(frozen=True, slots=True)
 class UsualTimes:
-    """The usual times of a template. A step that no life has done yet is not in `steps`.
+    """The usual times of a template. A step that no life has done, or undone, is not in `steps`, or `undos`.
 
     `usable` and `ready` count from the request. `host` is empty if the lives of all hosts were counted.
     """
 
     host: str = ANY_HOST
     steps: Mapping[str, UsualTime] = field(default_factory=dict)
+    undos: Mapping[str, UsualTime] = field(default_factory=dict)
     usable: UsualTime | None = None
     ready: UsualTime | None = None
 
@@ -48,15 +52,17 @@ class _Durations:
         self.usable: deque[float] = deque(maxlen=LAST_LIVES)
         self.ready: deque[float] = deque(maxlen=LAST_LIVES)
         self.steps: dict[str, deque[float]] = {}
+        self.undos: dict[str, deque[float]] = {}
 
     def add(self, times: LifeTimes) -> None:
         if times.usable_seconds is not None:
             self.usable.append(times.usable_seconds)
         if times.ready_seconds is not None:
             self.ready.append(times.ready_seconds)
-        for step, seconds in times.steps.items():
-            if step in self.steps or len(self.steps) < MAX_STEPS:
-                self.steps.setdefault(step, deque(maxlen=LAST_LIVES)).append(seconds)
+        for kept, given in ((self.steps, times.steps), (self.undos, times.undos)):
+            for step, seconds in given.items():
+                if step in kept or len(kept) < MAX_STEPS:
+                    kept.setdefault(step, deque(maxlen=LAST_LIVES)).append(seconds)
 
 
 class UsualTimesTable:
@@ -82,13 +88,20 @@ class UsualTimesTable:
             return UsualTimes()
         if own is None or max(map(len, (own.ready, *own.steps.values()))) < MIN_LIVES:
             own, host = every, ANY_HOST
-        steps = {step: _usual(own.steps.get(step), values) for step, values in every.steps.items()}
         return UsualTimes(
             host=host,
-            steps={step: usual for step, usual in steps.items() if usual},
+            steps=_usual_by_step(own.steps, every.steps),
+            undos=_usual_by_step(own.undos, every.undos),
             usable=_usual(own.usable, every.usable),
             ready=_usual(own.ready, every.ready),
         )
+
+
+def _usual_by_step(
+    own: Mapping[str, deque[float]], every: Mapping[str, deque[float]]
+) -> dict[str, UsualTime]:
+    found = {step: _usual(own.get(step), values) for step, values in every.items()}
+    return {step: usual for step, usual in found.items() if usual}
 
 
 def _usual(own: deque[float] | None, every: deque[float]) -> UsualTime | None:

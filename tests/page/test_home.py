@@ -1,5 +1,6 @@
 """The list of environments: which are asked for, in which order they are shown, and with which problems."""
 
+import html
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,10 @@ class Services:
     async def page(self, _: Principal, filters: Filters, **__: object) -> EnvironmentPage:
         self.filters.append(filters)
         return EnvironmentPage(environments=self.rows)
+
+    async def first(self, _: Principal, filters: Filters, most: int) -> tuple[list[EnvironmentRow], bool]:
+        self.filters.append(filters)
+        return list(self.rows[:most]), len(self.rows) <= most
 
     async def add_to_rows(self, rows: Sequence[EnvironmentRow], **_: str) -> tuple[EnvironmentRow, ...]:
         return tuple(each.model_copy(update={"unwell": Unwell(what="it has no pod")}) for each in rows)
@@ -95,6 +100,36 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 async def test_orders(http: httpx.AsyncClient, services: Services, order: str, names: list[str]) -> None:
     text = (await http.get("/", params={"order": order})).text
     assert re.findall(r'<th scope="row"><a href="/environments/([a-z]+)"', text) == names
+
+
+async def test_an_order_is_that_of_all_pages(http: httpx.AsyncClient, services: Services) -> None:
+    """Ensures that the pages of an order have each row once, and none before a row of an earlier page."""
+    services.rows = tuple(row(f"env-{number * 7919 % 120:03}", number) for number in range(120))
+    address, seen = "/?order=name&q=env", list[str]()
+    for _ in range(3):
+        text = (await http.get(address)).text
+        seen += re.findall(r'<th scope="row"><a href="/environments/([a-z0-9-]+)"', text)
+        following = re.search(r'href="([^"]*)">Next page', text)
+        address = html.unescape(following[1]) if following else ""
+    assert seen == [f"env-{number:03}" for number in range(120)]
+    assert address == "", "a fourth page is offered"
+    assert "Only the newest" not in text
+
+
+async def test_an_order_of_too_many_says_of_which_it_is(http: httpx.AsyncClient, services: Services) -> None:
+    services.rows = tuple(row(f"env-{number}", number) for number in range(501))
+    assert "Only the newest 500 are in this order" in (await http.get("/?order=name&start=450")).text
+    assert (await http.get("/?order=name&start=500")).status_code == 422
+
+
+async def test_a_page_of_an_order_that_is_no_more_is_the_last_one(
+    http: httpx.AsyncClient, services: Services
+) -> None:
+    """Ensures that one who goes on after others have ended sees rows, and no "you have no environment"."""
+    services.rows = tuple(row(f"env-{number:03}", number) for number in range(60))
+    text = (await http.get("/?order=name&start=450")).text
+    assert re.findall(r'<th scope="row"><a href="/environments/([a-z0-9-]+)"', text)[0] == "env-050"
+    assert "Next page" not in text
 
 
 async def test_what_is_held_up_comes_before_its_phase(http: httpx.AsyncClient, services: Services) -> None:

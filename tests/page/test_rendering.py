@@ -134,6 +134,17 @@ def test_a_step_says_how_long_it_takes_and_how_long_it_usually_takes() -> None:
     assert "usually" not in undone.lower().replace("visually", "")
 
 
+def test_a_step_that_is_undone_says_how_long_that_usually_takes() -> None:
+    usual = UsualTimes(
+        steps={StepName.VCLUSTER: UsualTime(median=12.3, p90=20, count=40)},
+        undos={StepName.VCLUSTER: UsualTime(median=37, p90=50, count=40)},
+    )
+    for state in (StepState.UNDOING, StepState.UNDONE):
+        undone = step(state=state, started_at=NOW, took=timedelta(seconds=12))
+        shown = parts_of(view(steps=(undone,), phase=Phase.TEARING_DOWN), usual)["steps"]
+        assert ("usually 37s" in shown, "usually 12s" in shown) == (True, False), state
+
+
 @pytest.mark.parametrize(
     ("text", "marked", "rest"),
     [

@@ -1,6 +1,7 @@
 """Ensures that the figures say what the lives say, in bounded memory, whatever the lives are."""
 
 import statistics
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from contracts.environment import Outcome, Problem, StepStatus
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.notifications import LifeRecord, StepTime
-from contracts.phases import StepName
+from contracts.phases import StepName, StepState
 from starter.statistics.daily_figures import (
     KEPT,
     MAX_CAUSES_PER_DAY,
@@ -115,6 +116,14 @@ def test_life_that_failed_counts_for_the_steps_that_it_has_done() -> None:
     usual = table.of("small", "one")
     assert (usual.usable, usual.ready) == (None, None)
     assert usual.steps["namespace"].median == 2
+
+
+def test_what_an_undo_usually_takes_is_apart_from_what_the_step_takes() -> None:
+    table = UsualTimesTable()
+    for seconds in (1, 2, 9):
+        table.add(replace(life(seconds, vcluster=20.0), undos={"vcluster": float(seconds)}))
+    usual = table.of("small", "one")
+    assert (usual.steps["vcluster"].median, usual.undos["vcluster"].median) == (20, 2)
 
 
 def test_usual_times_are_kept_for_a_limited_number_of_templates() -> None:
@@ -286,7 +295,23 @@ def test_record_and_result_of_a_life_give_the_same_times(outcome: Outcome) -> No
     problem = Problem(step="group", system="control plane", cause="c", remedy="r", type="Conflict" * 50)
     start = NOW - timedelta(hours=2)
     steps = (
-        StepStatus(step=StepName.VCLUSTER, system="host cluster", took=timedelta(seconds=12.5)),
+        StepStatus(
+            step=StepName.VCLUSTER,
+            system="host cluster",
+            took=timedelta(seconds=12.5),
+            state=StepState.UNDONE,
+            started_at=start + timedelta(minutes=5),
+            ended_at=start + timedelta(minutes=5, seconds=7),
+        ),
+        # Its undo is not over.
+        StepStatus(
+            step=StepName.PROJECT,
+            system="control plane",
+            took=timedelta(seconds=1),
+            state=StepState.UNDO_FAILED,
+            started_at=start,
+            ended_at=start + timedelta(seconds=9),
+        ),
         StepStatus(step=StepName.GROUP, system="control plane"),
     )
     status = ready_status(
@@ -297,5 +322,10 @@ def test_record_and_result_of_a_life_give_the_same_times(outcome: Outcome) -> No
     written = Notifier(state, LifecycleTimeouts())._life_record()
     times = times_of_status(status, NOW)
     assert times == times_of(written.model_dump_json())
-    assert (times.usable_seconds, times.ready_seconds, times.steps) == (20, None, {"vcluster": 12.5})
+    assert (times.usable_seconds, times.ready_seconds, times.steps) == (
+        20,
+        None,
+        {"vcluster": 12.5, "project": 1},
+    )
+    assert times.undos == {"vcluster": 7}
     assert (times.failure is not None) is (outcome is Outcome.FAILED)

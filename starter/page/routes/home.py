@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,15 +12,17 @@ from contracts.environment import Phase
 from contracts.types.models import Printable
 from starter.api.dependencies import CallerDep, FreezeDep, HealthDep, InstallationDep, ListDep
 from starter.api.routes.environments import complete_page, selectors
-from starter.auth.policy import Role
-from starter.environments.lists.listing import Filters
-from starter.environments.schemas import EnvironmentRow
+from starter.auth.policy import Principal, Role
+from starter.environments.lists.listing import EnvironmentList, Filters
+from starter.environments.schemas import EnvironmentPage, EnvironmentRow
 from starter.page.rendering import page
 
 router = APIRouter()
 
 #: Rows of one page: they fit into its budget of bytes, and few people have more.
 ROWS = 50
+#: Rows that an order other than Temporal's own, newest first, is made of: it has to read them all.
+MAX_SORTED = 500
 
 
 class Scope(StrEnum):
@@ -33,7 +35,7 @@ class Scope(StrEnum):
 
 
 class Order(StrEnum):
-    """The order of the rows of one page."""
+    """The order of the rows, over all pages."""
 
     NEWEST = "newest"
     NAME = "name"
@@ -72,6 +74,7 @@ async def home(
     owner: Annotated[Printable, Query(max_length=254)] = "",
     order: Order = Order.NEWEST,
     cursor: Annotated[str | None, Query(max_length=4000)] = None,
+    start: Annotated[int, Query(ge=0, lt=MAX_SORTED)] = 0,
 ) -> Response:
     """List environments, with the problems of each."""
     searched, label = q.strip().lower(), label or ""
@@ -87,24 +90,48 @@ async def home(
         stuck=show is Scope.STUCK,
         troubles=show is not Scope.ENDED,
     )
-    found = await environments.page(caller, filters, limit=ROWS, cursor=cursor)
-    found = await complete_page(found, filters, health, freeze, installation)
+    read = await _read(environments, caller, filters, order, cursor)
+    found = await complete_page(read.page, filters, health, freeze, installation)
+    rows = sorted(found.environments, key=_SORT_KEYS[order])
+    following = {"cursor": found.next} if found.next else {}
+    if order is not Order.NEWEST:
+        # Some may have ended since the page with the link.
+        start = min(start, max(0, len(rows) - 1) // ROWS * ROWS)
+        following = {"start": str(start + ROWS)} if len(rows) > start + ROWS else {}
+        rows = rows[start : start + ROWS]
+    query = {"show": show, "order": order, "q": searched, "label": label, **more}
     return page(
         request,
         "list.html",
-        rows=sorted(found.environments, key=_SORT_KEYS[order]),
-        next=found.next,
-        is_first=cursor is None,
+        rows=rows,
+        next=urlencode({**query, **following}) if following else "",
+        is_first=cursor is None and start == 0,
+        most_sorted=None if read.is_complete else MAX_SORTED,
         frozen=found.frozen,
         show=show,
         q=searched,
         label=label,
         more=more,
-        query=urlencode({"show": show, "order": order, "q": searched, "label": label, **more}),
+        query=urlencode(query),
         order=order,
         scopes=_scopes(caller.role),
         orders=_ORDERS,
     )
+
+
+class _Read(NamedTuple):
+    page: EnvironmentPage
+    is_complete: bool
+
+
+async def _read(
+    environments: EnvironmentList, caller: Principal, filters: Filters, order: Order, cursor: str | None
+) -> _Read:
+    """Read one page; or for an order that Temporal does not have, all pages, up to `MAX_SORTED` rows."""
+    if order is Order.NEWEST:
+        return _Read(await environments.page(caller, filters, limit=ROWS, cursor=cursor), True)
+    rows, is_complete = await environments.first(caller, filters, MAX_SORTED)
+    return _Read(EnvironmentPage(environments=tuple(rows[:MAX_SORTED])), is_complete)
 
 
 def _scopes(role: Role) -> list[tuple[Scope, str]]:
