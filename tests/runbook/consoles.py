@@ -13,14 +13,16 @@ A page has them in fenced blocks of the language `console`, and its readers see 
 
 A line that starts with "$ " is a command; it goes on in the next line after a backslash. The lines below it
 are its output: "…" stands for any text in a line, and alone for any number of lines. Blanks and empty lines
-do not count. A command without output only has to succeed. A situation is a coroutine of
-`tests.runbook.situations`, by its name.
+do not count, and neither does what a command prints while a slow machine lets it wait. A command without
+output only has to succeed. A situation is a coroutine of `tests.runbook.situations`, by its name.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from starter.cli.client.response_errors import SLOW_NOTICE
 
 _PART = re.compile(
     r"^ *<!-- situation: (?P<situation>.+?) -->$|^(?P<indent> *)```console\n(?P<console>.*?)^(?P=indent)```$",
@@ -93,7 +95,8 @@ def _commands(lines: Sequence[str], first: int) -> list[Command]:
 
 def _lines(text: str) -> list[str]:
     """Return the lines that count, with one blank where there are more."""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return [line for line in lines if line and line != SLOW_NOTICE]
 
 
 def _pattern(line: str) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from starter.cli.client.response_errors import SLOW_NOTICE as NOTICE
 from tests.runbook.consoles import Command, Situation, parts_of
 
 PAGE = """# Page
@@ -57,6 +58,8 @@ def test_console_without_a_command_is_a_mistake() -> None:
         (["first", "…", "last"], "first\nlast\n"),
         (["a …b", "…"], "a b\n"),
         (["100 % (*.md)"], "100 % (*.md)\n"),
+        (["demo is gone"], f"{NOTICE}\ndemo is gone\n"),
+        (["first", "last"], f"first\n{NOTICE}\nlast\n{NOTICE}\n"),
     ],
 )
 def test_output_is_what_the_page_says(expected: list[str], printed: str) -> None:
@@ -73,6 +76,8 @@ def test_output_is_what_the_page_says(expected: list[str], printed: str) -> None
         (["first", "…", "last"], "first\nlast but one\n"),
         (["x"], ""),
         (["a.md"], "abmd\n"),
+        (["demo is gone"], f"{NOTICE} demo is gone\n"),
+        (["demo is gone"], "waiting for another\ndemo is gone\n"),
     ],
 )
 def test_output_is_not_what_the_page_says(expected: list[str], printed: str) -> None:

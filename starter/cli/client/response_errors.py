@@ -14,6 +14,7 @@ from starter.cli.output.terminal_text import print_line
 
 #: Longer than a usual response of the API takes, so that a user learns that the terminal does not hang.
 NOTICE_AFTER_SECONDS = 2.0
+SLOW_NOTICE = "waiting for the API …"
 #: Timeout of a read, for all attempts together. The API's own timeouts for Temporal are shorter, and it
 #: reports them.
 READ_SECONDS = 20.0
@@ -29,7 +30,7 @@ def notice_when_slow(*, quiet: bool) -> Iterator[None]:
     """Print on standard error that the command waits for the API, after NOTICE_AFTER_SECONDS."""
 
     def print_note() -> None:
-        print_line("waiting for the API …", file=sys.stderr, flush=True)
+        print_line(SLOW_NOTICE, file=sys.stderr, flush=True)
 
     timer = threading.Timer(NOTICE_AFTER_SECONDS, print_note)
     timer.daemon = True
