@@ -13,7 +13,15 @@ from activities.reconcile.members import ExpectedPeople, MemberDifference, Membe
 from clients.errors import AlreadyExists, ClientError, Denied, NotFound, Rejected, Throttled
 from clients.identity.protocol import IdentityProvider
 from embedded.faults import Fault, FaultKind
-from tests.support.identity_directories import Directory, becomes, fresh, fresh_mark, id_of, replicated
+from tests.support.identity_directories import (
+    Directory,
+    bearer_tokens,
+    becomes,
+    fresh,
+    fresh_mark,
+    id_of,
+    replicated,
+)
 
 
 class IdentityContract:
@@ -230,8 +238,7 @@ class IdentityContract:
                 await one.close()
         directory.faults()
         await client.check()
-        tokens = [*getattr(client._credentials, "_headers", {}).values()]  # type: ignore[attr-defined]
-        secrets = [*directory.secrets, *(token.removeprefix("Bearer ") for token in tokens)]
+        secrets = [*directory.secrets, *bearer_tokens(client)]
         assert secrets
         assert errors
         for text in (caplog.text, *errors):

@@ -103,6 +103,12 @@ async def replicated(call: Callable[[], Awaitable[_T]]) -> _T:
             await asyncio.sleep(PAUSE)
 
 
+def bearer_tokens(client: IdentityProvider) -> list[str]:
+    """The access tokens that the client has now."""
+    headers = getattr(client._credentials, "_headers", {})  # type: ignore[attr-defined]
+    return [value.removeprefix("Bearer ") for value in headers.values()]
+
+
 async def is_known(client: IdentityProvider, address: str) -> bool:
     return await client.find_user(address) is not None
 

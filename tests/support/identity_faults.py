@@ -1,6 +1,7 @@
 """The step of the group with a fault in one of its calls; a test class per kind gives it a `directory`."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import product
@@ -21,6 +22,7 @@ from tests.support.identity_directories import (
     PAUSE,
     SHORT_TIMEOUT,
     Directory,
+    bearer_tokens,
     becomes,
     fresh,
     fresh_mark,
@@ -82,7 +84,13 @@ def reason_to_skip(directory: Directory, fault: str | None, call: str | None) ->
 
 
 class IdentityFaultMatrix:
-    """The step of the group: one group with its people, and then none, whatever befalls one of its calls."""
+    """The step of the group: one group with its people, and then none, whatever befalls one of its calls.
+
+    Whatever a step tells Temporal in a test of it, no secret of the directory is in it.
+    """
+
+    #: All that the steps of one test have told.
+    _told: list[str]
 
     @pytest.fixture(autouse=True)
     def _applies(self, directory: Directory, request: pytest.FixtureRequest) -> None:
@@ -94,10 +102,15 @@ class IdentityFaultMatrix:
 
     @pytest.fixture
     async def client(self, directory: Directory) -> Any:
+        self._told = []
         client = directory.connect()
         yield client
         directory.faults()
         await client.close()
+        secrets = [*directory.secrets, *bearer_tokens(client)]
+        assert secrets
+        for text in self._told:
+            assert not [secret for secret in secrets if secret in text], "a secret is in a history"
 
     @pytest.fixture
     async def environment(self, directory: Directory) -> Environment:
@@ -123,7 +136,8 @@ class IdentityFaultMatrix:
     ) -> None:
         strike(directory, fault, "create")
         hasty = directory.connect(SHORT_TIMEOUT)
-        await Running(IdentityStep(hasty).ensure, EnsureInput(environment=environment)).failure()
+        with pytest.raises(ApplicationError):
+            await self._run(IdentityStep(hasty).ensure, EnsureInput(environment=environment))
         await hasty.close()
         await self._ensure(client, environment)
         await asyncio.sleep(_TOO_LATE)
@@ -193,7 +207,7 @@ class IdentityFaultMatrix:
         """Run the activity as its workflow does: again after each failure that may be retried."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await Running(activity, argument, attempt=attempt).result()
+                return await self._run(activity, argument, attempt)
             except ApplicationError as error:
                 if error.non_retryable:
                     pytest.fail(f"given up after a {error.type}: {error.message}")
@@ -201,16 +215,33 @@ class IdentityFaultMatrix:
                 await asyncio.sleep(PAUSE)
         raise AssertionError(f"it still fails after {ATTEMPTS} attempts: {failure.message}")
 
+    async def _run(self, activity: Callable[..., Awaitable[Any]], argument: object, attempt: int = 1) -> Any:
+        """Run the activity once, and note what it tells."""
+        running = Running(activity, argument, attempt=attempt)
+        try:
+            result = await running.result()
+        except ApplicationError as error:
+            self._told.append(json.dumps([str(error), repr(error.__cause__), repr(error.details)]))
+            raise
+        else:
+            self._told.append(result.model_dump_json() if result else "nothing")
+            return result
+        finally:
+            self._told += [beat.model_dump_json() for beat in running.beats]
+
     async def _failure(self, activity: Callable[..., Awaitable[Any]], argument: object) -> ApplicationError:
         """Return the failure that ends the step; those before it may be retried."""
         for attempt in range(1, ATTEMPTS + 1):
-            error = await Running(activity, argument, attempt=attempt).failure()
+            with pytest.raises(ApplicationError) as failed:
+                await self._run(activity, argument, attempt)
+            error = failed.value
             if error.non_retryable:
                 return error
             await asyncio.sleep(PAUSE)
         raise AssertionError(f"it still retries after {ATTEMPTS} attempts: {error.message}")
 
     async def _one_with_its_people(self, directory: Directory, environment: Environment) -> None:
+        assert self._told, "nothing is searched for secrets"
         directory.faults()
         directory.settle()
         client = directory.connect()
@@ -229,7 +260,7 @@ class IdentityFaultMatrix:
         inspection = InspectInput(environment=environment, life_started_at=LIFE_START)
 
         async def left() -> InspectResult:
-            result: InspectResult = await Running(IdentityStep(client).inspect, inspection).result()
+            result: InspectResult = await self._run(IdentityStep(client).inspect, inspection)
             return result
 
         # A search may still find a group for a while after its deletion.
@@ -242,7 +273,7 @@ class IdentityFaultMatrix:
         step = InspectInput(environment=environment, life_started_at=LIFE_START)
 
         async def left() -> Any:
-            return await Running(IdentityStep(client).inspect, step).result()
+            return await self._run(IdentityStep(client).inspect, step)
 
         await becomes(left, InspectResult())
         with pytest.raises(NotFound):
