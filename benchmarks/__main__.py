@@ -23,6 +23,7 @@ from benchmarks.admission import measure_admission
 from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.credentials import measure_credentials
+from benchmarks.first_paint import measure_first_paint
 from benchmarks.orchestration import measure
 from benchmarks.results_page import PAGE, measurements, page
 from benchmarks.sign_in import measure_sign_in
@@ -40,6 +41,7 @@ ALL: dict[str, Measure] = {
     "api": measure_api,
     "credentials": measure_credentials,
     "sign-in": measure_sign_in,
+    "first-paint": measure_first_paint,
     "startup": measure_startup,
     "watchers": measure_watchers,
 }

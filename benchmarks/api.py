@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.support.harness import Ground, cpu_seconds, ground
-from benchmarks.support.http_driver import Timed, closed_loop, open_loop
-from embedded.stack.stack import Part
+from benchmarks.support.http_driver import Caller, Timed, closed_loop, open_loop
+from embedded.stack.stack import Part, Stack
+from starter.page.session.cookies import SESSION_COOKIE
+from tests.support.sign_in import embedded_provider
 
 #: What is asked for, by route, of an environment called `one` that is ready.
 ROUTES = {
@@ -21,6 +23,8 @@ ROUTES = {
     "list": "/api/v1/environments",
     "capacity": "/api/v1/capacity",
     "kubeconfig": "/api/v1/environments/one/kubeconfig",
+    "page of the list": "/",
+    "page of one": "/environments/one",
 }
 MANY = 5
 #: The floor and all routes take turns, so that a busy moment of the machine affects all alike.
@@ -38,8 +42,7 @@ _PARTS = (Part.API, Part.TEMPORAL, Part.WORKER)
 class _Reads:
     """The reads of one path, and the processor time of the processes that work for it."""
 
-    port: int
-    token: str
+    caller: Caller
     path: str
     processes: tuple[int, ...]
     timed: Timed = field(default_factory=Timed)
@@ -48,9 +51,7 @@ class _Reads:
     async def take_turn(self, connections: int) -> None:
         """Read for one turn."""
         before = sum(map(cpu_seconds, self.processes))
-        turn = await closed_loop(
-            self.port, self.token, self.path, connections=connections, seconds=TURN_SECONDS
-        )
+        turn = await closed_loop(self.caller, self.path, connections=connections, seconds=TURN_SECONDS)
         self.cpu += sum(map(cpu_seconds, self.processes)) - before
         self.timed.seconds += turn.seconds
         self.timed.took += turn.took
@@ -67,12 +68,12 @@ async def measure_api(folder: Path) -> dict[str, Any]:
     async with ground(folder) as here, _floor() as (floor_port, floor_pid):
         await here.request("one")
         await here.until("EnvPhase = 'ready'", 1)
-        port, token = urlsplit(here.stack.api_url).port or 0, here.stack.token
+        caller = await _signed_in(here.stack)
         result: dict[str, Any] = {"what": "API, requests a second"}
         for connections in (1, MANY):
-            floor = _Reads(floor_port, "", "/bare", (floor_pid,))
+            floor = _Reads(Caller(floor_port), "/bare", (floor_pid,))
             routes = {
-                route: _Reads(port, token, path, tuple(map(here.stack.pid, _PARTS)))
+                route: _Reads(caller, path, tuple(map(here.stack.pid, _PARTS)))
                 for route, path in ROUTES.items()
             }
             for _ in range(TURNS):
@@ -85,14 +86,25 @@ async def measure_api(folder: Path) -> dict[str, Any]:
                     f"{_said(reads.timed)}, {speed:.2f} of the floor; "
                     f"{reads.cpu_ms:.2f} ms cpu, {reads.cpu_ms / floor.cpu_ms:.2f} of the floor"
                 )
-        busy = await _while_made(here, port, token, result)
+        busy = await _while_made(here, caller, result)
         reached = busy.percentile(0.95) < TARGET_P95_MS and not busy.failed
     load = f"mixed reads at {PER_SECOND:g}/s while {MADE_AT_ONCE} are made"
     target = f"{load}: p95 < {TARGET_P95_MS:g} ms, no error"
     return result | {"target": target, "reached": reached}
 
 
-async def _while_made(here: Ground, port: int, token: str, result: dict[str, Any]) -> Timed:
+async def _signed_in(stack: Stack) -> Caller:
+    """One of the platform team, for the API and for the page."""
+    provider = embedded_provider(stack.url(Part.OPENID_PROVIDER), stack.password_of)
+    async with provider.client() as http:
+        form = (await http.get(f"{stack.api_url}/sign-in")).headers["location"]
+        sent = await provider.submit(http, await http.get(form), stack.options.people[0].email)
+        await http.get(sent.headers["location"])
+        session = str(http.cookies[SESSION_COOKIE])
+    return Caller(urlsplit(stack.api_url).port or 0, stack.token, session)
+
+
+async def _while_made(here: Ground, caller: Caller, result: dict[str, Any]) -> Timed:
     """Read all routes in turn while the others are made; then those that are made, at rest."""
     names = [f"busy-{number}" for number in range(MADE_AT_ONCE)]
     made, before = asyncio.Event(), _spent(here)
@@ -103,7 +115,7 @@ async def _while_made(here: Ground, port: int, token: str, result: dict[str, Any
         made.set()
 
     making = asyncio.create_task(make())
-    timed = await open_loop(port, token, list(ROUTES.values()), per_second=PER_SECOND, until=made)
+    timed = await open_loop(caller, list(ROUTES.values()), per_second=PER_SECOND, until=made)
     await making
     result["mixed_while_made"] = _said(timed)
     result["cpu_while_made_s"] = round(_spent(here) - before, 1)
@@ -112,7 +124,7 @@ async def _while_made(here: Ground, port: int, token: str, result: dict[str, Any
     asyncio.get_running_loop().call_later(REST_SECONDS, made.set)
     paths = [f"/api/v1/environments/{name}" for name in names]
     before = _spent(here)
-    rest = await open_loop(port, token, paths, per_second=PER_SECOND, until=made)
+    rest = await open_loop(caller, paths, per_second=PER_SECOND, until=made)
     cpu = 1000 * (_spent(here) - before) / max(1, len(rest.seconds))
     result["fifty_at_rest"] = f"{_said(rest)}, {cpu:.1f} ms cpu"
     await here.gone(names)

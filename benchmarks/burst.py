@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.support.floor import TASK_QUEUE, BareWorkflow, Calls
 from benchmarks.support.harness import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
-from benchmarks.support.http_driver import Connection, Timed
+from benchmarks.support.http_driver import Caller, Connection, Timed
 from contracts.environment import StepName
 from embedded.faults import CALLS_PATH
 from embedded.stack.options import STAND_INS, Part
@@ -87,7 +87,7 @@ async def request_at_once(here: Ground, names: Sequence[str]) -> Timed:
     timed, started = Timed(), time.monotonic()
 
     async def request(name: str) -> None:
-        connection = Connection(url.port or 0, here.stack.token)
+        connection = Connection(Caller(url.port or 0, here.stack.token))
         body = json.dumps({"name": name, "template": "small"}).encode()
         for _ in range(TRIES):
             status = await connection.post("/api/v1/environments", body, "bench")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.support.harness import cpu_seconds, ground
-from benchmarks.support.http_driver import Connection, Timed
+from benchmarks.support.http_driver import Caller, Connection, Timed
 from embedded.stack.stack import Part, Person
 from tests.support.credentials import request_of
 
@@ -37,7 +37,7 @@ async def measure_credentials(folder: Path) -> dict[str, Any]:
         port = urlsplit(here.stack.api_url).port or 0
         callers = [
             (
-                Connection(port, here.stack.token_of(each.email)),
+                Connection(Caller(port, here.stack.token_of(each.email))),
                 paths[each.email],
                 json.dumps({"request": request_of(each.email)}).encode(),
             )

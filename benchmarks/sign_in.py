@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.support.harness import cpu_seconds, ground
-from benchmarks.support.http_driver import Connection, Timed
+from benchmarks.support.http_driver import Caller, Connection, Timed
 from embedded.stack.stack import Part
 from tests.support.sign_in import embedded_provider
 
@@ -28,8 +28,8 @@ async def measure_sign_in(folder: Path) -> dict[str, Any]:
         port = urlsplit(stack.api_url).port or 0
         timed = {"file": Timed(), "sign-in": Timed()}
         connections = {
-            "file": Connection(port, stack.token),
-            "sign-in": Connection(port, tokens["access_token"]),
+            "file": Connection(Caller(port, stack.token)),
+            "sign-in": Connection(Caller(port, tokens["access_token"])),
         }
         spent = dict.fromkeys(timed, 0.0)
         for _ in range(REQUESTS // TURN):

@@ -8,6 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from starter.page.session.cookies import SESSION_COOKIE
 
 #: Requests under way at most: a server that cannot keep up is measured, not drowned.
 MAX_CONCURRENT = 100
@@ -23,8 +26,8 @@ class Timed:
 
     @property
     def failed(self) -> dict[int, int]:
-        """How many answers were errors, by status."""
-        return {status: count for status, count in self.statuses.items() if status >= 400}
+        """How many answers were errors or led elsewhere, by status."""
+        return {status: count for status, count in self.statuses.items() if status >= 300}
 
     @property
     def per_second(self) -> float:
@@ -37,12 +40,26 @@ class Timed:
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-class Connection:
-    """One kept connection, for one request at a time."""
+class Caller(NamedTuple):
+    """Who asks, and whom: the port of a server, a token for its API, and a session of its page."""
 
-    def __init__(self, port: int, token: str = "") -> None:
-        self._port = port
-        self._rest = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+    port: int
+    token: str = ""
+    session: str = ""
+
+    @property
+    def head(self) -> str:
+        """The first line of each request after its path, and all headers that say who asks."""
+        cookie = f"Cookie: {SESSION_COOKIE}={self.session}\r\n" if self.session else ""
+        return f"HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Bearer {self.token}\r\n{cookie}"
+
+
+class Connection:
+    """One kept connection of a caller, for one request at a time."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._port = caller.port
+        self._rest = caller.head
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, path: str) -> int:
@@ -73,12 +90,12 @@ class Connection:
             self._streams[1].close()
 
 
-async def closed_loop(port: int, token: str, path: str, *, connections: int, seconds: float) -> Timed:
+async def closed_loop(caller: Caller, path: str, *, connections: int, seconds: float) -> Timed:
     """Each of so many connections asks again as soon as it has an answer, for so long."""
     timed, started = Timed(), time.monotonic()
 
     async def ask() -> None:
-        connection = Connection(port, token)
+        connection = Connection(caller)
         while time.monotonic() - started < seconds:
             await _timed(connection, path, time.monotonic(), timed)
         connection.close()
@@ -89,7 +106,7 @@ async def closed_loop(port: int, token: str, path: str, *, connections: int, sec
 
 
 async def open_loop(
-    port: int, token: str, paths: Sequence[str], *, per_second: float, until: asyncio.Event
+    caller: Caller, paths: Sequence[str], *, per_second: float, until: asyncio.Event
 ) -> Timed:
     """Ask at a steady rate, whatever the answers do; late ones count from when they were due."""
     timed, started, number = Timed(), time.monotonic(), 0
@@ -98,7 +115,7 @@ async def open_loop(
     asking: set[asyncio.Task[None]] = set()
 
     async def ask(path: str, due: float) -> None:
-        connection = idle.pop() if idle else Connection(port, token)
+        connection = idle.pop() if idle else Connection(caller)
         await _timed(connection, path, due, timed)
         idle.append(connection)
         gate.release()

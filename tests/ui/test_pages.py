@@ -15,7 +15,7 @@ from tests.api.caller import calling
 from tests.support.stack import ALICE, BOB, CAROL, DAVE
 from tests.ui.browser import MAX_WAIT, Person, person
 from tests.ui.gallery import HOSTILE, LONG, LONG_ADDRESS, LONGEST_NAME, NEWCOMER, gallery
-from tests.ui.inspection import DESKTOP, Measured, inspect
+from tests.ui.inspection import DESKTOP, inspect
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -90,7 +90,6 @@ class House:
 
     def __init__(self, browser: Browser, stack: Stack, closing: AsyncExitStack) -> None:
         self.browser, self.stack, self._closing = browser, stack, closing
-        self.measured: dict[str, Measured] = {}
         self._people: dict[str, Person] = {}
 
     async def of(self, who: str) -> Person:
@@ -104,7 +103,7 @@ class House:
 
     async def look(self, someone: Person, name: str) -> None:
         """Inspect the page that is open, and keep the measurements."""
-        self.measured[name] = await inspect(someone, name)
+        await inspect(someone, name)
 
 
 @pytest.fixture(scope="module")
@@ -257,14 +256,3 @@ async def test_without_a_worker(house: House) -> None:
         assert [each for each in bob.complaints if not expected(each, 503)] == []
     finally:
         await house.stack.start(Part.WORKER)
-
-
-def test_first_paint(house: House) -> None:
-    """Print what was measured: the aim is 200 ms on a quiet machine."""
-    paints = sorted(each.paint for each in house.measured.values() if each.paint)
-    heaviest = max(house.measured, key=lambda name: house.measured[name].bytes)
-    print(
-        f"\nfirst paint of {len(paints)} pages: median {paints[len(paints) // 2]:.0f} ms, "
-        f"longest {paints[-1]:.0f} ms; heaviest: {heaviest}, {house.measured[heaviest].bytes} bytes"
-    )
-    assert paints
