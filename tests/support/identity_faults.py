@@ -86,11 +86,11 @@ def reason_to_skip(directory: Directory, fault: str | None, call: str | None) ->
 class IdentityFaultMatrix:
     """The step of the group: one group with its people, and then none, whatever befalls one of its calls.
 
-    Whatever a step tells Temporal in a test of it, no secret of the directory is in it.
+    Whatever a step sends to Temporal in these tests, no secret of the directory is in it.
     """
 
-    #: All that the steps of one test have told.
-    _told: list[str]
+    #: All that the steps of one test have sent to Temporal.
+    _sent: list[str]
 
     @pytest.fixture(autouse=True)
     def _applies(self, directory: Directory, request: pytest.FixtureRequest) -> None:
@@ -102,14 +102,14 @@ class IdentityFaultMatrix:
 
     @pytest.fixture
     async def client(self, directory: Directory) -> Any:
-        self._told = []
+        self._sent = []
         client = directory.connect()
         yield client
         directory.faults()
         await client.close()
         secrets = [*directory.secrets, *bearer_tokens(client)]
         assert secrets
-        for text in self._told:
+        for text in self._sent:
             assert not [secret for secret in secrets if secret in text], "a secret is in a history"
 
     @pytest.fixture
@@ -216,18 +216,18 @@ class IdentityFaultMatrix:
         raise AssertionError(f"it still fails after {ATTEMPTS} attempts: {failure.message}")
 
     async def _run(self, activity: Callable[..., Awaitable[Any]], argument: object, attempt: int = 1) -> Any:
-        """Run the activity once, and note what it tells."""
+        """Run the activity once, and note what it sends to Temporal."""
         running = Running(activity, argument, attempt=attempt)
         try:
             result = await running.result()
         except ApplicationError as error:
-            self._told.append(json.dumps([str(error), repr(error.__cause__), repr(error.details)]))
+            self._sent.append(json.dumps([str(error), repr(error.__cause__), repr(error.details)]))
             raise
         else:
-            self._told.append(result.model_dump_json() if result else "nothing")
+            self._sent.append(result.model_dump_json() if result else "nothing")
             return result
         finally:
-            self._told += [beat.model_dump_json() for beat in running.beats]
+            self._sent += [beat.model_dump_json() for beat in running.beats]
 
     async def _failure(self, activity: Callable[..., Awaitable[Any]], argument: object) -> ApplicationError:
         """Return the failure that ends the step; those before it may be retried."""
@@ -241,7 +241,7 @@ class IdentityFaultMatrix:
         raise AssertionError(f"it still retries after {ATTEMPTS} attempts: {error.message}")
 
     async def _one_with_its_people(self, directory: Directory, environment: Environment) -> None:
-        assert self._told, "nothing is searched for secrets"
+        assert self._sent, "nothing is searched for secrets"
         directory.faults()
         directory.settle()
         client = directory.connect()
