@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -270,6 +271,38 @@ async def test_a_watched_environment_shows_what_is_wrong(monkeypatch: pytest.Mon
     assert (view := await anext(followed)) is not None
     assert view.unwell is None
     await followed.aclose()
+
+
+async def test_all_watchers_of_an_environment_share_its_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that a hundred who follow one life cost Temporal what one of them costs."""
+    monkeypatch.setattr(watcher, "MIN_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "MAX_PAUSE_AT_REST_SECONDS", 0.0)
+    all_of_them, _ = healths(Showing(Health()), monkeypatch)
+    reads, is_asked, may_change = 0, asyncio.Event(), asyncio.Event()
+    first = snapshot()
+    changed = replace(first, view=first.view.model_copy(update={"phase": Phase.TEARING_DOWN}))
+
+    class Counting:
+        async def read(self, *_: object) -> EnvironmentSnapshot:
+            nonlocal reads
+            reads += 1
+            is_asked.set()
+            await may_change.wait()
+            return changed
+
+    watches = EnvironmentWatcher(cast(EnvironmentReader, Counting()), all_of_them)
+    watchers = [watches.follow(first, 60.0) for _ in range(100)]
+    for each in watchers:
+        assert (view := await anext(each)) is not None
+        assert view.phase is Phase.READY
+    following = [asyncio.ensure_future(anext(each)) for each in watchers]
+    await is_asked.wait()
+    assert reads == 1, "more than one of them asks for the change"
+    may_change.set()
+    views = await asyncio.gather(*following)
+    assert all(view is views[0] for view in views)
+    for each in watchers:
+        await each.aclose()
 
 
 def snapshot() -> EnvironmentSnapshot:
