@@ -24,6 +24,7 @@ from benchmarks.api import measure_api
 from benchmarks.burst import measure_burst, measure_throughput
 from benchmarks.credentials import measure_credentials
 from benchmarks.first_paint import measure_first_paint
+from benchmarks.idle_pool import measure_idle_pool
 from benchmarks.orchestration import measure
 from benchmarks.results_page import PAGE, measurements, page
 from benchmarks.sign_in import measure_sign_in
@@ -44,6 +45,7 @@ ALL: dict[str, Measure] = {
     "first-paint": measure_first_paint,
     "startup": measure_startup,
     "watchers": measure_watchers,
+    "idle-pool": measure_idle_pool,
 }
 
 
