@@ -36,6 +36,7 @@ ORDER = (
     "test_isolation",
     "test_whole_way",
     "test_setup",
+    "test_template_change",
     "test_warm_pool",
     "test_disturbances",
 )

@@ -1,0 +1,166 @@
+"""Ensures that real Helm resizes and upgrades an environment in use, and goes back if it does not start.
+
+Prints how long each change takes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedded.stack.stack import Stack
+from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import LOOK_EVERY, MAX_WAIT
+from tests.e2e.harbour import CONTROL_PLANE, SIZE, write_template
+from tests.e2e.using import gone, kubeconfig_of, retried, running_pod
+from tests.lifecycle.databases import Systems
+from tests.lifecycle.environment_client import Asking
+from tests.support.stack import unique
+
+MORE: dict[str, Any] = {"cpu": "2", "memory": "2Gi", "storage": "3Gi", "pods": 14}
+#: What the vCluster itself has in the newer version of the template.
+NEWER = {**CONTROL_PLANE, "requests": {"cpu": "120m", "memory": "256Mi"}}
+
+
+class Changing:
+    """An environment whose template changes, and what its developer has inside."""
+
+    def __init__(self, real: Stack, cluster: Cluster, alice: Asking, folder: Path) -> None:
+        self._templates = Path(real.env["MOORAGE_TEMPLATES"])
+        self._cluster, self._alice, self._folder = cluster, alice, folder
+        self.name, self.template, self.larger = unique("changing"), unique("sized"), unique("larger")
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace on the host."""
+        return f"mrg-{self.name}"
+
+    async def make(self) -> None:
+        """Have it made, with a pod and a ConfigMap inside."""
+        self.write(self.template)
+        self.write(self.larger, size=MORE)
+        await self.offered(self.larger, 1)
+        answer = await self._alice.request(self.name, template=self.template)
+        assert answer.status_code == 202, answer.text
+        await self._alice.until_phase(self.name, "ready")
+        self.config = await kubeconfig_of(self._alice, self.name, self._folder)
+        await running_pod(self._cluster, self.config)
+        await retried(self._cluster, "create", "configmap", "mine", kubeconfig=self.config)
+
+    def write(self, template: str, version: int = 1, **more: Any) -> None:
+        """Put a version of a template into the catalogue."""
+        write_template(self._templates, self._cluster, template, **more)
+        file = self._templates / f"{template}.yaml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "version": version}))
+
+    async def offered(self, template: str, version: int) -> None:
+        """Wait until the API has read the version."""
+        ends = time.monotonic() + MAX_WAIT
+        while True:
+            answer = await self._alice.call("GET", f"/templates/{template}")
+            if answer.status_code == 200 and answer.json()["version"] == version:
+                return
+            assert time.monotonic() < ends, answer.text
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def change(self, verb: str, **body: Any) -> dict[str, Any]:
+        """Ask for a change, and wait for its end; return how the environment is then."""
+        started = time.monotonic()
+        answer = await self._alice.call("POST", f"/environments/{self.name}/{verb}", json=body)
+        assert answer.status_code == 202, answer.text
+        while (shown := await self._alice.show(self.name))["change"]:
+            assert time.monotonic() - started < MAX_WAIT, shown
+            await asyncio.sleep(LOOK_EVERY)
+        print(f"{verb} took {time.monotonic() - started:.1f} s")
+        return shown
+
+    async def keeps_what_is_inside(self) -> None:
+        """Check that the pod and the ConfigMap are there, for a client that was there before."""
+        await retried(self._cluster, "get", "configmap", "mine", kubeconfig=self.config)
+        await retried(
+            self._cluster,
+            "wait",
+            "--for=condition=Ready",
+            "pod/hello",
+            "--timeout=60s",
+            kubeconfig=self.config,
+        )
+
+    def quota(self) -> dict[str, str]:
+        """What it may take on the host."""
+        [quota] = self._cluster.get("resourcequotas", "-n", self.namespace)["items"]
+        hard: dict[str, str] = quota["spec"]["hard"]
+        return {key: hard[key] for key in ("limits.cpu", "limits.memory", "pods")}
+
+    def control_plane(self) -> dict[str, Any]:
+        """The vCluster itself: its container."""
+        [control] = self._cluster.get("statefulsets", "-n", self.namespace, "-l", "app=vcluster")["items"]
+        assert control["status"]["readyReplicas"] == control["spec"]["replicas"] == 1
+        [container] = [
+            each for each in control["spec"]["template"]["spec"]["containers"] if each["name"] == "syncer"
+        ]
+        return {"image": container["image"], "requests": container["resources"]["requests"]}
+
+    def volumes(self) -> set[str]:
+        """The claims of the vCluster, by what tells a claim from its successor."""
+        return {each["metadata"]["uid"] for each in self._cluster.get("pvc", "-n", self.namespace)["items"]}
+
+    def revisions(self) -> list[str]:
+        """What Helm says of each revision of the release."""
+        found = self._cluster.get("secrets", "-n", self.namespace, "-l", "owner=helm")["items"]
+        return [each["metadata"]["labels"]["status"] for each in found]
+
+
+@pytest.fixture(scope="module")
+async def changing(
+    real: Stack, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Changing]:
+    async with Asking(real, max_wait=MAX_WAIT, look_every=LOOK_EVERY) as alice:
+        changing = Changing(real, cluster, alice, tmp_path_factory.mktemp("changing"))
+        await changing.make()
+        yield changing
+        await gone(alice, changing.name, cluster, Systems(real))
+
+
+async def test_a_resize_keeps_volume_objects_and_address(changing: Changing) -> None:
+    """Ensures that quota and release are of the larger template, in the same volume at the same address."""
+    before, volumes = changing.quota(), changing.volumes()
+    shown = await changing.change("resize", template=changing.larger)
+    assert (shown["template"], shown["phase"], shown["change_problem"]) == (changing.larger, "ready", None)
+    after = changing.quota()
+    # Beside the pods of the template there is room for those of the vCluster itself.
+    assert int(after["pods"]) - int(before["pods"]) == MORE["pods"] - SIZE["pods"]
+    assert (after["limits.cpu"], after["limits.memory"]) != (before["limits.cpu"], before["limits.memory"])
+    assert changing.volumes() == volumes
+    assert changing.revisions().count("deployed") == 1
+    await changing.keeps_what_is_inside()
+
+
+async def test_an_upgrade_changes_the_vcluster_in_place(changing: Changing) -> None:
+    volumes, before = changing.volumes(), changing.control_plane()
+    changing.write(changing.larger, version=2, size=MORE, stateful={"resources": NEWER})
+    await changing.offered(changing.larger, 2)
+    shown = await changing.change("upgrade")
+    assert (shown["template_version"], shown["change_problem"]) == (2, None)
+    assert changing.control_plane() == {**before, "requests": {**before["requests"], "cpu": "120m"}}
+    assert changing.volumes() == volumes
+    await changing.keeps_what_is_inside()
+
+
+async def test_an_upgrade_that_does_not_start_goes_back(changing: Changing) -> None:
+    """Ensures that the reason is the image's, and that the vCluster of before runs again with its data."""
+    volumes, before = changing.volumes(), changing.control_plane()
+    broken = {"resources": NEWER, "image": {"tag": "0.0.0-none"}}
+    changing.write(changing.larger, version=3, size=MORE, stateful=broken)
+    await changing.offered(changing.larger, 3)
+    shown = await changing.change("upgrade")
+    assert (shown["template_version"], shown["phase"]) == (2, "ready")
+    assert "0.0.0-none" in shown["change_problem"]["cause"], shown["change_problem"]
+    assert changing.control_plane() == before
+    assert changing.volumes() == volumes
+    assert changing.revisions().count("deployed") == 1
+    await changing.keeps_what_is_inside()
