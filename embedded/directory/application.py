@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from typing import Any
 
 from scim2_models import Attribute, ScimProvider, UnauthorizedException, Uniqueness
@@ -56,6 +57,7 @@ def operation_of(method: str, path: str) -> str | None:
     return _OPERATIONS.get((method, match[1], match[2] is not None)) if match else None
 
 
+@cache
 def provider(*, unique_groups: bool) -> ScimProvider:
     """Return what the directory serves: people and groups of RFC 7643, without passwords.
 
