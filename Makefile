@@ -37,7 +37,7 @@ demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leav
 	@$(BIN)/python -m $(if $(filter cluster,$(HOST)),tests.e2e.demo,embedded.demo $(if $(KEEP),--keep))
 
 test: $(VENV)/.dev  ## All tests that need nothing but this machine
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chart and not chaos and not keycloak and not ui and not postgres" $(ARGS)

@@ -4,11 +4,13 @@ import gc
 import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from structlog.dev import ConsoleRenderer, plain_traceback
 from temporalio.testing import WorkflowEnvironment
+from xdist.scheduler import LoadFileScheduling
 
 from embedded.stack import supervisor
 from embedded.stack.stack import Stack
@@ -121,8 +123,11 @@ def pytest_unconfigure() -> None:
 #: Where tests take long: started last, one of them would keep one process busy when the others are done.
 LONGEST = (
     "runbook",
+    "test_install.py",
+    "test_client_package.py",
     "lifecycle",
     "workflows",
+    "activities",
     "api",
     "cli",
     "starter",
@@ -131,10 +136,23 @@ LONGEST = (
     "chaos",
     "replay",
 )
+#: Files whose tests share nothing: alone, one process would take too long for one of them.
+DIVIDED = ("tests/runbook/test_runbook.py", "tests/test_install.py")
 _ROOT = Path(__file__).parent
 #: Fixtures that run a Temporal server, and what a module imports that starts one itself.
 RUNNING = {"temporal_server", "stack", "plain_stack", "house", "ground"}
 STARTERS = ("Stack", "WorkflowEnvironment", "running_temporal_server", "a_house", "a_bench", "Bench")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to each process, because their tests share servers; of `DIVIDED` single tests."""
+    if config.option.dist != "loadfile":
+        return None
+    scheduler = LoadFileScheduling(config, log)
+    file_of = scheduler._split_scope
+    scheduler._split_scope = lambda nodeid: nodeid if nodeid.startswith(DIVIDED) else file_of(nodeid)
+    return scheduler
 
 
 #: Folders whose `conftest.py` marks every test in them with the folder's own name.
