@@ -5,7 +5,7 @@ workflow run itself.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
+from activities.booking_audit import compare_bookings
 from activities.environment_runs import (
     CALL_TIMEOUT,
     OPEN_PLACES,
@@ -33,20 +34,18 @@ from activities.environment_runs import (
 from activities.host_worker.survey import survey_host
 from activities.worker_versions import wanted_versions
 from clients.host.protocol import Host
+from contracts.capacity.audit import AuditInput, AuditResult, ReservationList
 from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
     CAPACITY_ID,
     QUERY_RESERVATIONS,
     UPDATE_RESIZE,
     Amount,
-    AuditInput,
-    AuditResult,
     FoundStandby,
     HostCapacity,
     Limits,
     PlacementDecision,
     Reservation,
-    ReservationList,
     ReserveResult,
     ResizeInput,
 )
@@ -110,7 +109,8 @@ class CapacityAudit(CapacityActivities):
         )
         held = {holding.name: holding for holding in answer.reservations}
         activity_context.report_progress(f"{len(held)} held; listing what is open")
-        listed, from_memo, outdated, standbys = await self._list_open(held)
+        versions = await wanted_versions(self._temporal, CALL_TIMEOUT)
+        listed, from_memo, outdated, standbys = await self._list_open(held, versions)
         ended: list[tuple[str, str, int]] = []
         moved_ends: list[tuple[str, int]] = []
         slept: list[tuple[str, bool, int]] = []
@@ -127,6 +127,10 @@ class CapacityAudit(CapacityActivities):
             if sleep_differs(holding, latest, input.now):
                 slept.append((holding.name, not holding.asleep, holding.changed))
             moved_ends += [(holding.name, latest.ends)] if latest.ends not in (0, holding.ends) else []
+        bookings = await compare_bookings(
+            self._temporal, answer.bookings, input.now, lambda run: self._is_to_renew(run, versions)
+        )
+        outdated += bookings.outdated
         await activity_context.call_each(self._renew, outdated[:MAX_RENEWED], concurrency=CONCURRENCY)
         activity_context.report_progress(f"asking for {len(unlisted)} that are held and not listed as open")
         for holding, latest in zip(
@@ -158,6 +162,8 @@ class CapacityAudit(CapacityActivities):
             is_partial=is_partial,
             standbys=tuple(standbys[name] for name in adopting if name in standbys),
             needs_renewal=await self._is_outdated(),
+            bookings=bookings.adopted,
+            ended_bookings=bookings.ended,
             next_audit_in=_next_interval(rooms, self._admission.audit),
         )
 
@@ -191,7 +197,7 @@ class CapacityAudit(CapacityActivities):
         )
 
     async def _list_open(
-        self, held: Mapping[str, Reservation]
+        self, held: Mapping[str, Reservation], versions: Collection[str]
     ) -> tuple[dict[str, LatestLife], dict[str, Reservation], list[str], dict[str, FoundStandby]]:
         """List what visibility says is open.
 
@@ -199,8 +205,6 @@ class CapacityAudit(CapacityActivities):
         data), the ids of the workflows that are encrypted with a former key, or pinned to workers of a former
         version, and the standbys without a reservation. A standby that ends has given its place away.
         """
-        codec = self._temporal.data_converter.payload_codec
-        versions = await wanted_versions(self._temporal, CALL_TIMEOUT)
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
         from_memo: dict[str, Reservation] = {}
@@ -218,12 +222,16 @@ class CapacityAudit(CapacityActivities):
             found[name] = latest
             if name not in held and (holding := await _reservation_from_memo(run, found[name])):
                 from_memo[name] = holding
-            is_pinned_elsewhere = bool(versions) and build_id_of(run.typed_search_attributes) not in versions
-            if is_pinned_elsewhere or any(
-                is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()
-            ):
+            if self._is_to_renew(run, versions):
                 outdated.append(run.id)
         return found, from_memo, outdated, standbys
+
+    def _is_to_renew(self, run: WorkflowExecution, versions: Collection[str]) -> bool:
+        codec = self._temporal.data_converter.payload_codec
+        is_pinned_elsewhere = bool(versions) and build_id_of(run.typed_search_attributes) not in versions
+        return is_pinned_elsewhere or any(
+            is_outdated(payload, codec) for payload in run.raw_info.memo.fields.values()
+        )
 
     async def _renew(self, workflow_id: str) -> None:
         """Signal the workflow to continue in a new run; ignore one that has just ended."""
@@ -284,6 +292,7 @@ class CapacityAudit(CapacityActivities):
             ends=to_epoch_seconds(ends),
             claims=((environment.mark.life, to_epoch_seconds(run.start_time)),),
             asleep=bool(_is_asleep(run)),
+            booking=environment.booking.life if environment.booking else "",
         )
 
 
@@ -309,8 +318,10 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
     None if the memo cannot be read, or another client of Temporal has written it without the data.
     """
     size: list[int] = []
+    booking = ""
     with suppress(*UNREADABLE_ERRORS):
         size = await run.memo_value(workflow_memo.SIZE, [], type_hint=list[int])
+        booking = await run.memo_value(workflow_memo.BOOKING, "", type_hint=str)
     attributes = run.typed_search_attributes
     owner, team = attributes.get(search_attributes.OWNER), attributes.get(search_attributes.TEAM)
     template = attributes.get(search_attributes.TEMPLATE)
@@ -329,6 +340,7 @@ async def _reservation_from_memo(run: WorkflowExecution, latest: LatestLife) -> 
         ends=latest.ends,
         claims=((latest.life, to_epoch_seconds(run.start_time)),),
         asleep=bool(latest.asleep),
+        booking=booking,
     )
 
 

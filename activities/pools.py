@@ -19,6 +19,7 @@ from contracts.fleet_activities import PoolActivities
 from contracts.standby import STANDBY_WORKFLOW, StartStandbyInput
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import POOL, build_memo
+from contracts.types.labels import index_of
 from contracts.types.naming import workflow_id
 
 #: One call to Temporal: milliseconds, unless there is a fault.
@@ -55,6 +56,9 @@ def _options(start: EnvironmentStart, pool: str) -> dict[str, Any]:
         SearchAttributePair(search_attributes.HOST, environment.host),
         SearchAttributePair(search_attributes.EXPIRES_AT, datetime.now(UTC) + environment.ttl),
     ]
+    if environment.spec.labels:
+        # A booking finds its standbys by its label.
+        attributes.append(SearchAttributePair(search_attributes.LABELS, index_of(environment.spec.labels)))
     return {
         "id": workflow_id(environment.name),
         "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,

@@ -8,6 +8,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.access import GroupAccess, VirtualAccess
+from activities.bookings import Bookings
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.expiry_sweep import ExpirySweep
 from activities.host_worker.cluster_bootstrap import BootstrapOnHost
@@ -96,6 +97,7 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         StepName.IMPORT: cluster_import,
         **_host_steps(hosts, signer),
     }
+    bookings = Bookings(temporal)
     capacity = CapacityAudit(temporal, hosts, clients.admission)
     leavers = LeaverSweep(temporal, rafay if directory is None else directory)
     installation = clients.installation
@@ -123,6 +125,8 @@ def all_activities(clients: Clients, temporal: Client) -> list[Callable[..., Any
         capacity.audit,
         capacity.resize,
         Pools(temporal, installation.timeouts).start,
+        bookings.freeze,
+        bookings.end_places,
     ]
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from contracts.access import AccessChanges
+from contracts.bookings import BookingMark
 from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.phases import MADE_PHASES as MADE_PHASES
 from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR
@@ -65,6 +66,9 @@ class Environment(Frozen):
     )
     standby: OwnerMark | None = Field(
         default=None, description="the standby whose vCluster it takes over, if it still can"
+    )
+    booking: BookingMark | None = Field(
+        default=None, description="the booking of which it is a seat, or a standby"
     )
 
     @property

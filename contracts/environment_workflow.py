@@ -204,6 +204,7 @@ class SweepUpdateAnswer(Frozen):
 ENVIRONMENT_WORKFLOW = "EnvironmentWorkflow"
 QUERY_DUE = "due"
 QUERY_STATUS = "status"
+UPDATE_DELETE = "delete"
 UPDATE_WARN = "warn"
 UPDATE_EXPIRE = "expire"
 UPDATE_CHANGE_TEMPLATE = "change_template"

@@ -80,6 +80,7 @@ class RefusalReason(StrEnum):
     LEFT_BEHIND = "left_behind"
     FROZEN = "frozen"
     NOT_IN_PLACE = "not_in_place"
+    WRONG_CODE = "wrong_code"
 
 
 class Refusal(Frozen):

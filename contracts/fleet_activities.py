@@ -7,7 +7,12 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
-from contracts.capacity.models import AuditInput, AuditResult, PlacementDecision, ResizeInput
+from contracts.booking_workflow import EndPlacesInput, EndPlacesResult
+from contracts.capacity.audit import AuditInput, AuditResult
+from contracts.capacity.models import (
+    PlacementDecision,
+    ResizeInput,
+)
 from contracts.expiry_sweep import SweepPassInput, SweepResult
 from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
@@ -77,6 +82,23 @@ class PoolActivities(ABC):
     @abstractmethod
     async def start(self, input: StartStandbyInput) -> None:
         """Start the workflow of a standby; repeating it starts nothing twice."""
+
+
+class BookingActivities(ABC):
+    """What the end of a booking needs of Temporal."""
+
+    @activity.defn(name="bookings.freeze")
+    @abstractmethod
+    async def freeze(self) -> str:
+        """Return who has frozen all ends and why, or ""."""
+
+    @activity.defn(name="bookings.end_places")
+    @abstractmethod
+    async def end_places(self, input: EndPlacesInput) -> EndPlacesResult:
+        """Have all environments and standbys of the booking end; return what is gone and what is left.
+
+        Repeating it ends nothing twice.
+        """
 
 
 class CapacityActivities(ABC):

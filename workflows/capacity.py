@@ -18,10 +18,10 @@ with workflow.unsafe.imports_passed_through():
     from contracts.activities import HostActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
+    from contracts.capacity.audit import AuditInput, ReservationList
     from contracts.capacity.ledger import CapacityLedger
     from contracts.capacity.models import (
         CAPACITY_WORKFLOW,
-        AuditInput,
         CapacitySleepInput,
         CapacityState,
         HostCapacity,
@@ -29,7 +29,6 @@ with workflow.unsafe.imports_passed_through():
         PlacementDecision,
         ReassignInput,
         ReleaseInput,
-        ReservationList,
         ReservationRequest,
         ReserveInput,
         ReserveResult,
@@ -49,6 +48,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.temporal.task_queues import system_queue
 
 from workflows.activity_failures import require_genuine
+from workflows.booking_places import BookingPlaces
 from workflows.capacity_details import render_capacity
 from workflows.pools import PoolKeeper
 from workflows.update_decorator import described_update
@@ -72,7 +72,7 @@ FINAL_AUDIT_TIMEOUT = timedelta(seconds=15)
 
 
 @workflow.defn(name=CAPACITY_WORKFLOW)
-class CapacityWorkflow:
+class CapacityWorkflow(BookingPlaces):
     """Promises places and takes them back. A new one promises nothing before its first audit."""
 
     @workflow.init
@@ -80,7 +80,7 @@ class CapacityWorkflow:
         # Create all state here, because an update may be handled before the first line of `run`.
         carried = start.carried
         self._ledger = (
-            CapacityLedger(carried.hosts, carried.reservations, PoolBook(carried.pools))
+            CapacityLedger(carried.hosts, carried.reservations, PoolBook(carried.pools), carried.bookings)
             if carried
             else CapacityLedger()
         )
@@ -113,6 +113,7 @@ class CapacityWorkflow:
                     next_audit=self._next_audit,
                     ended=self._ended,
                     pools=self._ledger.pools.state if self._ledger.pools.is_in_use else None,
+                    bookings=tuple(self._ledger.bookings.values()),
                 )
             ),
             initial_versioning_behavior=next_version(),
@@ -371,8 +372,10 @@ class CapacityWorkflow:
 
     @workflow.query(description="All that is held")
     def reservations(self) -> ReservationList:
-        """Return all reservations."""
-        return ReservationList(reservations=tuple(self._ledger))
+        """Return all reservations, and what bookings hold."""
+        return ReservationList(
+            reservations=tuple(self._ledger), bookings=tuple(self._ledger.bookings.values())
+        )
 
     @workflow.query(description="How the capacity stands")
     def state(self, ask: StateInput) -> CapacityState:

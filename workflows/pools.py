@@ -14,6 +14,7 @@ from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.capacity.admission import decide_standby_place
+    from contracts.capacity.booking_admission import booked_pools, next_pools_at
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
     from contracts.capacity.models import (
         PlacementDecision,
@@ -57,11 +58,11 @@ class PoolKeeper:
             await self._withdraw()
             if not self._quiet_left():
                 await self._look()
-            if not self._has_changed and self._ledger.pools.is_in_use:
+            if not self._has_changed and (pause := self._pause()):
                 with suppress(TimeoutError):
                     await workflow.wait_condition(
                         lambda: self._has_changed,
-                        timeout=self._quiet_left() or LOOK_INTERVAL,
+                        timeout=pause,
                         timeout_summary="until the next look at the warm pools",
                     )
 
@@ -102,13 +103,26 @@ class PoolKeeper:
         if standby := self._ledger.pools.take_back(name, life):
             self._end(standby, WithdrawInput(reason=f"{name}, which was given it, has ended"))
 
+    def note_bookings(self) -> None:
+        """Note that a booking holds room now, or has ended."""
+        self._has_changed = True
+
     def _end(self, standby: StandbyName, input: WithdrawInput) -> None:
         self._ended[standby.life] = workflow.now()
         self._withdrawing.append((standby, input))
         self._has_changed = True
 
     def _has_work(self) -> bool:
-        return self._ledger.pools.is_in_use or bool(self._withdrawing)
+        return self._ledger.pools.is_in_use or bool(self._withdrawing or self._ledger.bookings)
+
+    def _pause(self) -> timedelta | None:
+        """Return how long to wait before the next look if nothing happens; None without a pool."""
+        if self._ledger.pools.is_in_use:
+            return self._quiet_left() or LOOK_INTERVAL
+        booked = next_pools_at(self._ledger, workflow.now())
+        if booked is None:
+            return LOOK_INTERVAL if self._ledger.bookings else None
+        return max(booked - workflow.now(), self._quiet_left() or timedelta(0))
 
     def _quiet_left(self) -> timedelta | None:
         """Return how long no person may ask before standbys are made; None if that is over."""
@@ -129,12 +143,13 @@ class PoolKeeper:
     async def _look(self) -> None:
         pools, ledger = self._ledger.pools, self._ledger
         pools.keep_only((held.name, held.lives) for held in ledger)
+        pools.booked = booked_pools(ledger, workflow.now())
         for name in pools.surplus(workflow.now()):
             life = pools.standbys.pop(name).life
             ledger.remove(name)
             self._end(StandbyName(name=name, life=life), WithdrawInput(reason="its pool wants it no more"))
         await self._withdraw()
-        for pool in pools.wanted.pools:
+        for pool in pools.all_pools:
             for _ in range(pools.missing(pool, workflow.now())):
                 if not await self._start(pool):
                     break
@@ -145,6 +160,7 @@ class PoolKeeper:
         name = STANDBY_NAME_START + workflow.uuid4().hex[:_NAME_LENGTH]
         mark = OwnerMark.for_request(pool.environment.mark.installation, name, request_id)
         environment = pool.environment.model_copy(update={"mark": mark})
+        booking = environment.booking.life if environment.booking else ""
         now = workflow.now()
         place = Reservation(
             name=name,
@@ -155,6 +171,7 @@ class PoolKeeper:
             size=pool.size,
             ends=to_epoch_seconds(now + environment.ttl),
             claims=((mark.life, to_epoch_seconds(now)),),
+            booking=booking,
         )
         host = decide_standby_place(self._ledger, _request_of(pool, place, now + environment.ttl), now)
         if not host:
@@ -196,4 +213,5 @@ def _request_of(pool: WantedPool, place: Reservation, ends_at: datetime) -> Rese
         size=place.size,
         hosts=pool.hosts,
         ends_at=ends_at,
+        booking=place.booking,
     )

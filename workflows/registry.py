@@ -1,5 +1,6 @@
 """All workflows: workers register them, and the replay tests replay histories with them."""
 
+from workflows.booking import BookingWorkflow
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.expiry_sweep import ExpirySweepWorkflow
@@ -10,6 +11,7 @@ from workflows.rollout import RolloutWorkflow
 from workflows.standby import StandbyWorkflow
 
 WORKFLOWS = [
+    BookingWorkflow,
     CapacityWorkflow,
     EnvironmentWorkflow,
     ExpirySweepWorkflow,

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
         TransferInput,
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.expiry import Due, DueKind, ExtensionRejected, Term
+    from contracts.expiry import Due, DueKind, ExtensionRejected, Term, format_utc
     from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
     from contracts.sleep_rules import problems_within
     from contracts.temporal.search_attributes import ensure_collaborators_fit
@@ -136,6 +136,9 @@ class UpdateRules:
         if self._is_ending():
             message = f"{self._name} is being torn down: it cannot be changed any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if booking := self._state.status.environment.booking:
+            message = f"{self._name} is a seat of the booking {booking.event}: its template stays."
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
         if self._state.phase is not Phase.READY:
             message = f"{self._name} is {self._state.phase.words}: it can be changed once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
@@ -194,7 +197,7 @@ class UpdateRules:
             message = f"{self._name} has been extended {MAX_EXTENSIONS} times already: ask for another one."
             raise _refused(RefusalReason.BEYOND_POLICY, message)
         try:
-            return expiry.extend_term(
+            term = expiry.extend_term(
                 self._state.status.term,
                 workflow.now(),
                 by=ask.by,
@@ -207,6 +210,14 @@ class UpdateRules:
                 f"{self._name} cannot be extended so: {error.reason}.",
                 latest=error.latest,
             ) from None
+        booking = self._state.status.environment.booking
+        if booking and term.ends_at > booking.ends_at:
+            message = (
+                f"{self._name} is a seat of the booking {booking.event}, which ends "
+                f"{format_utc(booking.ends_at)}: it cannot be extended beyond that."
+            )
+            raise _refused(RefusalReason.BEYOND_POLICY, message, latest=booking.ends_at)
+        return term
 
     def require_due(self, ask: SweepUpdateInput, kind: DueKind) -> Due:
         """Return what is due, if it is `kind`; raise otherwise.

@@ -7,6 +7,7 @@ decisions.
 from dataclasses import replace
 from datetime import datetime
 
+from contracts.capacity.booking_admission import decide_seat, name_refusal, place_left
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
     Amount,
@@ -47,6 +48,7 @@ def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) ->
                 size=request.size,
                 ends=max(to_epoch_seconds(request.ends_at), shared.ends if shared else 0),
                 claims=(*claims, (request.life, to_epoch_seconds(now))),
+                booking=request.booking,
             )
         )
     return decision
@@ -64,8 +66,11 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
 
     All lives of one owner under one name share one reservation. For a new name, the quotas of person and team
     are checked. Then it gets a standby of its pool, if one is ready. Otherwise, of the hosts on which it
-    fits, the host with the most left is chosen. If it fits on none, standbys give way.
+    fits, the host with the most left is chosen. If it fits on none, standbys give way. A seat of a booking
+    takes the place that the booking holds.
     """
+    if refusal := name_refusal(ledger, request):
+        return PlacementDecision(refusal=refusal)
     if shared := _current_reservation(ledger, request, now):
         if refusal := _sharing_refusal(shared, request):
             return PlacementDecision(refusal=refusal)
@@ -77,11 +82,16 @@ def decide(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -
         return refused
     if standby_decision := _decide_standby(ledger, request):
         return standby_decision
+    if request.booking and (seat := decide_seat(ledger, request)):
+        return seat
     return _decide_host(ledger, request, replaced, now)
 
 
 def decide_standby_place(ledger: CapacityLedger, request: ReservationRequest, now: datetime) -> str:
     """Return the host with room for a new standby; "" if there is none. No other standby gives way to it."""
+    if request.booking:
+        hold = ledger.bookings.get(request.booking)
+        return place_left(ledger, hold, answers=True) if hold else ""
     names = tuple(name for name in request.hosts if (host := ledger.hosts.get(name)) and not host.remark)
     return _decide_host(ledger, request.model_copy(update={"hosts": names}), None, now, displaces=False).host
 
@@ -133,7 +143,7 @@ def _displace_standbys(
         (place, StandbyName(name=name, life=standby.life))
         # Those that are not ready go first: less work is lost.
         for name, standby in sorted(ledger.pools.standbys.items(), key=lambda item: item[1].is_ready)
-        if (place := ledger.get(name))
+        if (place := ledger.get(name)) and not place.booking
     ]
     found: list[PlacementDecision] = []
     for host in request.hosts if places else ():
@@ -173,7 +183,7 @@ def decide_reassignment(
     """
     held = ledger.get(request.name)
     current = held if held and request.life in held.lives else None
-    if current and current.owner == request.owner:
+    if current and (current.owner == request.owner or current.booking):
         return PlacementDecision(host=current.host)
     limits = request.quotas.model_copy(update={"team": Limits(), "template_team": Limits()})
     asked = request.model_copy(update={"quotas": limits, "size": current.held if current else request.size})
@@ -252,7 +262,8 @@ def _decide_again(
     person: str = "you have",
 ) -> PlacementDecision:
     """Return the host of a reservation; if it is asleep, only if there is room to wake it."""
-    other = _without_room(ledger, request, current, now, person=person) if current.asleep else None
+    is_resting = current.asleep and not current.booking
+    other = _without_room(ledger, request, current, now, person=person) if is_resting else None
     return other or PlacementDecision(host=current.host)
 
 

@@ -1,4 +1,4 @@
-"""The ledger: the reservations and their sums.
+"""The ledger: the reservations, what bookings hold, and the sums.
 
 Pure: the entries alone determine a ledger. The decisions are in `contracts.capacity.admission`.
 """
@@ -6,6 +6,7 @@ Pure: the entries alone determine a ledger. The decisions are in `contracts.capa
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from contracts.capacity.bookings import BookingHold
 from contracts.capacity.models import Amount, HostCapacity, Key, Reservation
 from contracts.capacity.pools import PoolBook
 
@@ -21,8 +22,11 @@ class CapacityLedger:
         hosts: Iterable[HostCapacity] = (),
         reservations: Iterable[Reservation] = (),
         pools: PoolBook | None = None,
+        bookings: Iterable[BookingHold] = (),
     ) -> None:
         self.pools = pools or PoolBook()
+        #: By the lives of the bookings.
+        self.bookings = {hold.life: hold for hold in bookings}
         self.hosts = {room.name: room for room in hosts}
         self._reservations: dict[str, Reservation] = {}
         self._held: dict[Key, tuple[int, int, int]] = {}
@@ -40,10 +44,34 @@ class CapacityLedger:
         return self._reservations.get(name)
 
     def reserved(self, *key: str, without: Reservation | None = None) -> Amount:
-        """Return how much is held under a key, as if `without` were gone."""
+        """Return how much is held under a key, as if `without` were gone.
+
+        For a host, that includes the seats that bookings hold there and that are free.
+        """
         environments, cpu, memory = self._held.get(key, (0, 0, 0))
         held = Amount(environments=environments, cpu=cpu, memory=memory)
+        if key[0] == "host":
+            for hold in self.bookings.values():
+                held = held.plus(hold.size, self.seats_left(hold, key[1]))
         return held.plus(without.held, -1) if without and key in without.keys else held
+
+    def seats_left(self, hold: BookingHold, host: str) -> int:
+        """Return how many seats a booking holds on the host, and has not given to a life or a standby."""
+        taken = self._held.get(("booking", hold.life, host), (0, 0, 0))[0]
+        return max(0, hold.seats.get(host, 0) - taken)
+
+    def seats_taken(self, hold: BookingHold) -> int:
+        """Return how many environments have a seat of the booking; standbys are not counted."""
+        taken = sum(self._held.get(("booking", hold.life, host), (0, 0, 0))[0] for host in hold.seats)
+        standbys = self.pools.standbys.items()
+        return taken - sum(one.pool == hold.pool and name in self._reservations for name, one in standbys)
+
+    def booking_of(self, name: str) -> BookingHold | None:
+        """Return the booking of which an environment of that name would be a seat."""
+        event = name.rpartition("-")[0]
+        return next(
+            (hold for hold in self.bookings.values() if hold.event == event and name in hold.names), None
+        )
 
     def put(self, reservation: Reservation) -> None:
         """Set the reservation of its name."""

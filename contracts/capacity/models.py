@@ -96,6 +96,7 @@ class ReservationRequest(Frozen):
     quotas: Quotas = Quotas()
     ended_life: str = ""
     pool: str = Field(default="", description="the warm pool of which a standby will do; see `pool_key`")
+    booking: str = Field(default="", description="the life of the booking of which it is a seat")
 
 
 class StandbyName(Frozen):
@@ -235,7 +236,8 @@ class Reservation:
     All lives in `claims` share it: at most one of them is open at a time. `ends` and the values of `claims`,
     which are the times of the claims, are in seconds. While it is `asleep`, it holds no CPU and no memory;
     `changed` is when it last fell asleep or was woken, in seconds. `settled` is when its last change of
-    template ended, in thousandths of a second.
+    template ended, in thousandths of a second. `booking` is the life of the booking of which it is a seat or
+    a standby: no person and no team holds that.
     """
 
     name: str
@@ -249,11 +251,13 @@ class Reservation:
     asleep: bool = False
     changed: int = 0
     settled: int = 0
+    booking: str = ""
 
     @property
     def held(self) -> Amount:
-        """How much it holds now."""
-        return Amount(environments=self.size.environments) if self.asleep else self.size
+        """How much it holds now. A seat of a booking keeps its room while it sleeps."""
+        is_resting = self.asleep and not self.booking
+        return Amount(environments=self.size.environments) if is_resting else self.size
 
     @property
     def lives(self) -> frozenset[str]:
@@ -263,6 +267,8 @@ class Reservation:
     @property
     def keys(self) -> tuple[Key, ...]:
         """The keys of the sums in which the reservation counts."""
+        if self.booking:
+            return (("host", self.host), ("booking", self.booking, self.host))
         return (
             ("host", self.host),
             ("person", self.owner),
@@ -290,48 +296,6 @@ class Reservation:
 
     def _with(self, claims: tuple[tuple[str, int], ...]) -> "Reservation | None":
         return replace(self, claims=claims) if claims else None
-
-
-class ReservationList(Frozen):
-    """All reservations."""
-
-    reservations: tuple[Reservation, ...]
-
-
-class AuditInput(Frozen):
-    """The input of the audit: Temporal's time."""
-
-    now: datetime
-
-
-class AuditResult(Frozen):
-    """How the reservations differ from the open environments, and the hosts' capacity.
-
-    `ended_claims`: claims, as name, life and time of the claim, of lives that are over or never started.
-    `adopted`: open environments that have no reservation yet, or another one. `moved_ends`: ends that have
-    moved, in seconds. `slept`: reservations that say wrongly whether their environment is asleep, as name,
-    what is right, and the `changed` of the reservation. `is_partial`: the result is not complete.
-    `needs_renewal`: the workflow's argument is encrypted with a former key. `next_audit_in`: the time until
-    the next audit. `standbys` are those among the adopted.
-    """
-
-    hosts: tuple[HostCapacity, ...] = ()
-    ended_claims: tuple[tuple[str, str, int], ...] = ()
-    adopted: tuple[Reservation, ...] = ()
-    moved_ends: tuple[tuple[str, int], ...] = ()
-    slept: tuple[tuple[str, bool, int], ...] = ()
-    is_partial: bool = False
-    needs_renewal: bool = False
-    next_audit_in: timedelta = timedelta(minutes=2)
-    standbys: tuple[FoundStandby, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The result in one line."""
-        return (
-            f"{len(self.ended_claims)} claims over, {len(self.adopted)} adopted, "
-            f"{len(self.moved_ends)} ends moved, {len(self.slept)} asleep or awake"
-        )
 
 
 class StateInput(Frozen):

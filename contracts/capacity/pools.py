@@ -49,7 +49,8 @@ def pool_key(environment: Environment) -> str:
 class WantedPool(Frozen):
     """A pool that a template of the catalogue wants.
 
-    `environment` is what each standby is made from: its mark and host are replaced.
+    `environment` is what each standby is made from: its mark and host are replaced. `booking` is the event of
+    a pool that a booking has, and not a template.
     """
 
     key: str
@@ -57,6 +58,8 @@ class WantedPool(Frozen):
     environment: Environment
     hosts: tuple[str, ...]
     size: Amount
+    booking: str = ""
+    most_making: int = MAX_MAKING
 
     @property
     def template(self) -> str:
@@ -107,7 +110,7 @@ class PoolState(Frozen):
 
 
 class PoolCount(Frozen):
-    """How one pool stands.
+    """How one pool stands. `booking` is the event of a pool that a booking has.
 
     `taken` standbys were handed out in the last minutes (`DEMAND_TIME`), and `missed` requests found none.
     """
@@ -123,6 +126,7 @@ class PoolCount(Frozen):
     missed: int = 0
     failures: int = 0
     problem: str = ""
+    booking: str = ""
 
     @property
     def has_stopped(self) -> bool:
@@ -142,6 +146,8 @@ class PoolBook:
     def __init__(self, state: PoolState | None = None) -> None:
         state = state or PoolState()
         self.wanted, self.wanted_at = state.wanted, state.wanted_at
+        #: The pools of bookings that begin soon or have started, as they were at the last look.
+        self.booked: tuple[WantedPool, ...] = ()
         self.standbys = dict(state.standbys)
         self.given = dict(state.given)
         self.failures = dict(state.failures)
@@ -164,12 +170,17 @@ class PoolBook:
     @property
     def is_in_use(self) -> bool:
         """Whether there is a pool, or a standby that is left of one."""
-        return bool(self.wanted.pools or self.standbys)
+        return bool(self.all_pools or self.standbys)
+
+    @property
+    def all_pools(self) -> tuple[WantedPool, ...]:
+        """The pools of templates, and then those of bookings."""
+        return (*self.wanted.pools, *self.booked)
 
     def want(self, wanted: PoolsInput, now: datetime) -> None:
         """Record what the catalogue wants. The failures of pools that are not wanted any more are over."""
         self.wanted, self.wanted_at = wanted, now
-        keys = {pool.key for pool in wanted.pools}
+        keys = {pool.key for pool in self.all_pools}
         self.failures = {key: found for key, found in self.failures.items() if key in keys}
         self.taken = {key: found for key, found in self.taken.items() if key in keys}
         self.missed = {key: found for key, found in self.missed.items() if key in keys}
@@ -217,7 +228,7 @@ class PoolBook:
 
     def resume(self, template: str) -> None:
         """Forget the failures of the template's pools, so that a pool that has stopped goes on."""
-        for pool in self.wanted.pools:
+        for pool in self.all_pools:
             if pool.template == template:
                 self.failures.pop(pool.key, None)
 
@@ -232,17 +243,18 @@ class PoolBook:
 
     def missing(self, pool: WantedPool, now: datetime) -> int:
         """Return how many standbys of the pool are to be made now."""
-        if self.wanted_at is None or now - self.wanted_at > WANTED_FOR or self._has_stopped(pool.key):
+        is_wanted = self.wanted_at is not None and now - self.wanted_at <= WANTED_FOR
+        if self._has_stopped(pool.key) or not (is_wanted or pool.booking):
             return 0
         ready, making = self._numbers(pool.key)
-        return max(0, min(self.target(pool, now) - ready - making, MAX_MAKING - making))
+        return max(0, min(self.target(pool, now) - ready - making, pool.most_making - making))
 
     def surplus(self, now: datetime) -> list[str]:
         """Return the standbys that are not wanted: outdated, outside of the hours, or too many.
 
         Of too many, those that are not ready go first, and then the oldest.
         """
-        pools = {pool.key: pool for pool in self.wanted.pools}
+        pools = {pool.key: pool for pool in self.all_pools}
         found: list[str] = []
         for key in dict.fromkeys(standby.pool for standby in self.standbys.values()):
             names = [name for name, one in self.standbys.items() if one.pool == key]
@@ -260,7 +272,7 @@ class PoolBook:
     def counts(self, now: datetime) -> PoolCounts:
         """Return how the pools stand."""
         counts = []
-        for pool in self.wanted.pools:
+        for pool in self.all_pools:
             ready, making = self._numbers(pool.key)
             failures = self.failures.get(pool.key)
             counts.append(
@@ -276,6 +288,7 @@ class PoolBook:
                     missed=len(_lately(self.missed, pool.key, now)),
                     failures=failures.number if failures else 0,
                     problem=failures.problem if failures else "",
+                    booking=pool.booking,
                 )
             )
         return PoolCounts(pools=tuple(counts))

@@ -4,8 +4,14 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from contracts.capacity.audit import AuditResult
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
-from contracts.capacity.models import START_GRACE, AuditResult, HostCapacity, Reservation, Standby
+from contracts.capacity.models import (
+    START_GRACE,
+    HostCapacity,
+    Reservation,
+    Standby,
+)
 
 #: Temporal may list an environment as it was so long ago. Lists are late by seconds, and the run of a life
 #: closes when its record is archived, which takes two minutes at most.
@@ -64,6 +70,11 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
     for there in found.adopted:
         if there.lives.isdisjoint(ended):
             ledger.put(_merged(ledger.get(there.name), there))
+    for life in found.ended_bookings:
+        ledger.bookings.pop(life, None)
+    for hold in found.bookings:
+        if hold.life not in ended:
+            ledger.bookings.setdefault(hold.life, hold)
     for standby in found.standbys:
         place = ledger.get(standby.name)
         if place and standby.life in place.lives:

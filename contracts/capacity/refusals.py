@@ -75,6 +75,10 @@ def _refused(
     kind, *names = key
     if kind == "host":
         ends = [reservation.ends for reservation in ledger if reservation.host in names]
+        bookings = ledger.bookings.values()
+        ends += [
+            to_epoch_seconds(hold.ends_at) for hold in bookings if not hold.seats.keys().isdisjoint(names)
+        ]
     else:
         ends = [reservation.ends for reservation in ledger if key in reservation.keys]
     # An environment whose end has passed is ending, or is kept for its grace: the best known answer is "now".

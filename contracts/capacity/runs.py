@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from contracts.capacity.bookings import BookingHold
 from contracts.capacity.models import HostCapacity, Reservation
 from contracts.capacity.pools import PoolState
 from contracts.types.models import Frozen
@@ -20,6 +21,7 @@ class CarriedCapacity(Frozen):
     next_audit: datetime
     ended: dict[str, datetime] = {}
     pools: PoolState | None = None
+    bookings: tuple[BookingHold, ...] = ()
 
 
 class CapacityStart(Frozen):

@@ -17,6 +17,8 @@ OWNER_LEFT = "owner_left"
 SIZE = "size"
 #: The name of the standby that it was given; missing without one.
 STANDBY = "standby"
+#: The life of the booking of which it is a seat or a standby; missing without one.
+BOOKING = "booking"
 #: The warm pool of a standby.
 POOL = "pool"
 
@@ -32,6 +34,7 @@ def build_memo(start: EnvironmentStart) -> dict[str, Any]:
     left = start.carried.status.owner_left if start.carried else None
     return {
         **({OWNER_LEFT: left.at.isoformat()} if left else {}),
+        **({BOOKING: environment.booking.life} if environment.booking else {}),
         **({STANDBY: environment.standby.name} if environment.standby else {}),
         REQUEST_ID: start.request_id,
         COLLABORATORS: list(environment.collaborators),

@@ -20,6 +20,7 @@ from starter.api.authentication_middleware import SignIn
 from starter.api.problem_details import MEDIA_TYPE, ProblemDetails, handle_problems
 from starter.api.requests_check import RequestsCheck
 from starter.api.routes import (
+    bookings,
     capacity,
     credentials,
     environments,
@@ -40,6 +41,7 @@ from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import load_issuers
 from starter.auth.rate_limit import Throttle
 from starter.auth.tokens import load_tokens
+from starter.bookings.service import BookingService
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess
@@ -175,6 +177,7 @@ def create_app(
         reconcile,
         rollouts,
         capacity,
+        bookings,
         sign_in,
     )
     problems = _problems(401, 403, 404, 409, 413, 422, 429, 503)
@@ -210,13 +213,26 @@ def _add_services(
     access, records = EnvironmentAccess(reader), LifeRecords(client, settings.audit_log.file)
     placement = PlacementAdvisor(installation, chart_check, reservations)
     directory = RememberedPeople(people)
+    starter = EnvironmentStarter(client, reader, reservations, installation.own_queues)
     service = EnvironmentService(
         installation=installation,
         catalogue=catalogue,
         people=directory,
         placement=placement,
-        starter=EnvironmentStarter(client, reader, reservations, installation.own_queues),
+        starter=starter,
     )
+    state.bookings = BookingService(
+        client=client,
+        installation=installation,
+        catalogue=catalogue,
+        people=directory,
+        placement=placement,
+        reservations=reservations,
+        environments=reader,
+        starter=starter,
+    )
+    state.seat_throttle = Throttle(bookings.CODES_BURST, bookings.CODES_PER_SECOND)
+    state.seat_peer_throttle = Throttle(bookings.PEER_CODES_BURST, bookings.PEER_CODES_PER_SECOND)
     state.access = access
     state.attention = Attention(client, settings.sweep, settings.own_queues)
     state.catalogue = catalogue

@@ -16,6 +16,7 @@ from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
 from starter.auth.rate_limit import Throttle
 from starter.auth.tokens import Tokens
+from starter.bookings.service import BookingService
 from starter.catalogue.loader import Catalogue
 from starter.config_files.reloading import Reloaded
 from starter.environments.access import EnvironmentAccess
@@ -79,6 +80,7 @@ CallerDep = Annotated[Principal, Depends(_get_principal)]
 AccessDep = Annotated[EnvironmentAccess, Depends(_from_state("access"))]
 AuditTrailDep = Annotated[AuditTrail, Depends(_from_state("audit_trail"))]
 AttentionDep = Annotated[Attention, Depends(_from_state("attention"))]
+BookingsDep = Annotated[BookingService, Depends(_from_state("bookings"))]
 CatalogueDep = Annotated[Reloaded[Catalogue], Depends(_from_state("catalogue"))]
 ClientDep = Annotated[Client, Depends(_from_state("client"))]
 CommandsDep = Annotated[EnvironmentCommands, Depends(_from_state("commands"))]
@@ -102,6 +104,8 @@ ReaderDep = Annotated[EnvironmentReader, Depends(_from_state("reader"))]
 RequestsCheckDep = Annotated[RequestsCheck, Depends(_from_state("requests_check"))]
 ReservationsDep = Annotated[Reservations, Depends(_from_state("reservations"))]
 RolloutsDep = Annotated[Rollouts, Depends(_from_state("rollouts"))]
+SeatPeerThrottleDep = Annotated[Throttle, Depends(_from_state("seat_peer_throttle"))]
+SeatThrottleDep = Annotated[Throttle, Depends(_from_state("seat_throttle"))]
 ServiceDep = Annotated[EnvironmentService, Depends(_from_state("service"))]
 SleepDep = Annotated[EnvironmentSleep, Depends(_from_state("sleep"))]
 StatisticsDep = Annotated[Statistics, Depends(_from_state("statistics"))]

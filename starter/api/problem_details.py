@@ -20,6 +20,8 @@ from contracts.telemetry.trace_context import current_trace_id
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import NotAllowed
 from starter.auth.rate_limit import Limited
+from starter.bookings.reader import BookingNotFound
+from starter.bookings.service import WrongCode
 from starter.config_files.validation_messages import sentence
 from starter.environments.access import EnvironmentNotFound
 from starter.environments.credentials.virtual_clusters import Asleep, NotUsable
@@ -170,6 +172,10 @@ def to_problem(error: Exception) -> ApiProblem | None:
             return error
         case EnvironmentNotFound():
             return ApiProblem(ProblemType.NOT_FOUND, str(error))
+        case BookingNotFound():
+            return ApiProblem(ProblemType.NOT_FOUND, str(error))
+        case WrongCode():
+            return to_problem(InvalidRequest([FieldProblem(field="code", message=str(error))]))
         case UnknownSweep():
             return ApiProblem(ProblemType.NOT_FOUND, "there is no such sweep")
         case NotAllowed():
@@ -257,6 +263,8 @@ def _of_http(error: HTTPException) -> ApiProblem:
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     ApiProblem,
     EnvironmentNotFound,
+    BookingNotFound,
+    WrongCode,
     UnknownSweep,
     NotAllowed,
     NotUsable,

@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from contracts.bookings import MAX_SEATS
 from contracts.reconcile.models import MAX_ORPHANS
 from contracts.rollout import DEFAULT_STOP_AFTER, DEFAULT_WAVE, MAX_ENVIRONMENTS, MAX_WAVE
 from contracts.sleep_rules import SleepPolicy
 from contracts.types.models import Duration, Printable
 from contracts.types.naming import LIFE_PATTERN
+from starter.bookings.service import RequestedBooking
 from starter.environments.credentials.certificate_request import MAX_REQUEST
 from starter.environments.requests.planning import RequestedEnvironment
 
@@ -173,6 +175,51 @@ class TransferRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to: Printable = Field(min_length=1, max_length=254, description="an e-mail address")
+
+
+class BookingRequest(BaseModel):
+    """A booking: room for the seats of an event, from one template, for a time."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "event": "k8s-101",
+                    "template": "small",
+                    "seats": 20,
+                    "from": "2030-01-31T09:00:00+01:00",
+                    "until": "2030-01-31T17:00:00+01:00",
+                }
+            ]
+        },
+    )
+
+    event: Printable = Field(description="its seats are environments of this name with -01, -02 and so on")
+    template: Printable = Field(description="one of GET /templates")
+    seats: int = Field(description=f"from 1 to {MAX_SEATS}")
+    starts_at: AwareDatetime = Field(alias="from", description="at most 30 days ahead")
+    ends_at: AwareDatetime = Field(
+        alias="until", description="when all ends; at most the longest time to live of the template later"
+    )
+
+    def requested(self) -> RequestedBooking:
+        """Convert it to the model that the service validates."""
+        return RequestedBooking(
+            event=self.event,
+            template=self.template,
+            seats=self.seats,
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+        )
+
+
+class SeatRequest(BaseModel):
+    """The code of a seat."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str = Field(max_length=100, description="as it was given out; case and hyphens do not matter")
 
 
 class ReconcileRequest(BaseModel):

@@ -58,6 +58,11 @@ class GlobalVerb(StrEnum):
     CAPACITY = "capacity"
     HOLDINGS = "capacity --holdings"
     RESUME_POOL = "pools --resume"
+    BOOK = "book"
+    BOOKINGS = "bookings"
+    END_BOOKING = "bookings --end"
+    NEW_CODES = "bookings --new-codes"
+    SEAT = "seat"
     AUDIT = "audit trail"
     FIGURES = "figures"
 
@@ -111,6 +116,8 @@ GLOBAL_TABLE: Mapping[GlobalVerb, frozenset[Role]] = {
     **{verb: frozenset({Role.PLATFORM}) for verb in GlobalVerb},
     # Numbers of free capacity; every user who requests an environment gets the same information.
     GlobalVerb.CAPACITY: frozenset(Role),
+    # The code decides.
+    GlobalVerb.SEAT: frozenset(Role),
 }
 
 

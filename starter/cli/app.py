@@ -58,6 +58,7 @@ API_COMMANDS = (
     CommandEntry("history", f"{_COMMANDS}.expiry:history", "Show the history of a name."),
     CommandEntry("capacity", f"{_COMMANDS}.capacity:capacity", "Show the free capacity and your quotas."),
     CommandEntry("pools", f"{_COMMANDS}.capacity:pools", "Show the warm pools of templates."),
+    CommandEntry("seat", f"{_COMMANDS}.bookings:seat", "Take the seat of an event, with its code."),
     CommandEntry("delete", f"{_COMMANDS}.environments:delete", "Delete environments."),
     CommandEntry("cancel", f"{_COMMANDS}.environments:cancel", "Cancel the creation of an environment."),
     CommandEntry(
@@ -85,6 +86,13 @@ API_COMMANDS = (
         "teardown",
         f"{_COMMANDS}.environments:teardown",
         "Show, resume or force a teardown.",
+        _PLATFORM_SECTION,
+    ),
+    CommandEntry("book", f"{_COMMANDS}.bookings:book", "Book room for an event.", _PLATFORM_SECTION),
+    CommandEntry(
+        "bookings",
+        f"{_COMMANDS}.bookings:bookings",
+        "Show the bookings, and who has come.",
         _PLATFORM_SECTION,
     ),
     CommandEntry("freeze", f"{_COMMANDS}.expiry:freeze", "Freeze all ends.", _PLATFORM_SECTION),

@@ -36,6 +36,11 @@ def complete_template(ctx: click.Context, _param: click.Parameter, incomplete: s
     return _values(ctx, "templates", incomplete)
 
 
+def complete_booking(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of events that are booked."""
+    return _values(ctx, "bookings", incomplete, field="event")
+
+
 def complete_host(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of hosts."""
     return _values(ctx, "capacity", incomplete, section="hosts")

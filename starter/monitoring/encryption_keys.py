@@ -13,6 +13,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.booking_workflow import BOOKING_WORKFLOW
 from contracts.capacity.models import CAPACITY_ID
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.expiry_sweep import SWEEP_SCHEDULE
@@ -22,7 +23,7 @@ from contracts.types.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT
 from worker.codec import EncryptionCodec, KeyMissing
 
-_ENVIRONMENTS = f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}')"
+_ENVIRONMENTS = f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}', '{BOOKING_WORKFLOW}')"
 PAGE_SIZE = 500
 #: Maximum number of runs that are read: more than a large installation has open. Of the closed runs, the
 #: newest are read.

@@ -7,9 +7,19 @@ from starter.page.environment_parts import SharedParts
 from starter.page.environment_sections import SharedSections
 from starter.page.errors import handle_problems
 from starter.page.response_headers import SecurityHeaders
-from starter.page.routes import environment, home, live
+from starter.page.routes import environment, home, live, seat
 from starter.page.routes import request as request_pages
-from starter.page.routes.platform import audit, capacity, ends, figures, pools, problems, reconcile, rollouts
+from starter.page.routes.platform import (
+    audit,
+    bookings,
+    capacity,
+    ends,
+    figures,
+    pools,
+    problems,
+    reconcile,
+    rollouts,
+)
 from starter.page.session import routes as sign_in
 from starter.page.session.csrf import CsrfTokens
 from starter.page.session.issuer_client import IssuerClient
@@ -34,8 +44,8 @@ def add_pages(app: FastAPI, settings: Settings) -> None:
     app.state.temporal_links = links
     app.state.shared_sections = SharedSections(links)
     _add_sign_in(app, settings)
-    platform = (capacity, pools, problems, ends, reconcile, rollouts, audit, figures)
-    for module in (sign_in, home, environment, live, request_pages, *platform):
+    platform = (capacity, pools, bookings, problems, ends, reconcile, rollouts, audit, figures)
+    for module in (sign_in, home, environment, live, request_pages, seat, *platform):
         pages.include_router(module.router)
     static_files.add_to(pages)
     handle_problems(pages)

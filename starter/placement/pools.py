@@ -59,8 +59,12 @@ def _wanted_pool(template: Template, installation: InstallationConfig) -> Wanted
 async def read_pools(
     reservations: Reservations, templates: Callable[[], Iterable[Template]]
 ) -> tuple[PoolCount, ...]:
-    """Return how the warm pools stand; call nothing where no template keeps one."""
-    return await reservations.list_pools() if any(one.warm for one in templates()) else ()
+    """Return how the warm pools of templates stand; call nothing where no template keeps one.
+
+    The pools of bookings are left out: of one template there may be several.
+    """
+    found = await reservations.list_pools() if any(one.warm for one in templates()) else ()
+    return tuple(pool for pool in found if not pool.booking)
 
 
 class PoolSync:

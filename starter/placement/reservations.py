@@ -15,6 +15,14 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.capacity.audit import ReservationList
+from contracts.capacity.bookings import (
+    BookingDecision,
+    BookingList,
+    BookingRequest,
+    BookInput,
+    EndBookingInput,
+)
 from contracts.capacity.models import (
     CAPACITY_ID,
     CAPACITY_WORKFLOW,
@@ -23,7 +31,6 @@ from contracts.capacity.models import (
     ReassignInput,
     ReleaseInput,
     Reservation,
-    ReservationList,
     ReservationRequest,
     ReserveInput,
     ReserveResult,
@@ -40,6 +47,7 @@ from contracts.capacity.pools import (
 from contracts.capacity.runs import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
+from contracts.types.models import Frozen
 from starter.monitoring.encryption_keys import ensure_key_for
 from starter.shared_reads import CachedReads
 from starter.temporal.errors import (
@@ -71,6 +79,7 @@ PRIORITY = Priority(priority_key=1)
 #: Typed as Any because mypy rejects an `async def` update with a validator against the SDK's types.
 _RESERVE: Any = CapacityWorkflow.reserve
 _REASSIGN: Any = CapacityWorkflow.reassign
+_BOOK: Any = CapacityWorkflow.book
 
 
 class Reservations:
@@ -110,8 +119,33 @@ class Reservations:
             NothingStarted: No worker answers.
             TemporalUnavailable: Temporal does not answer, or refuses the call.
         """
-        [decision] = await self._ask(_REASSIGN, ReassignInput(request=request))
+        result: ReserveResult = await self._ask(_REASSIGN, ReassignInput(request=request), ReserveResult)
+        [decision] = result.decisions
         return decision
+
+    async def book(self, request: BookingRequest) -> BookingDecision:
+        """Hold room for a booking, or return the refusal; a repeat by the same life holds the same.
+
+        Raises:
+            NothingStarted: No worker answers.
+            TemporalUnavailable: Temporal does not answer, or refuses the call.
+        """
+        decision: BookingDecision = await self._ask(_BOOK, BookInput(request=request), BookingDecision)
+        return decision
+
+    async def end_booking(self, life: str) -> None:
+        """Give back what is held for a booking that was not started; if the call fails, the audit does it."""
+        with suppress(RPCError):
+            await self._handle.signal(
+                CapacityWorkflow.end_booking, EndBookingInput(life=life), rpc_timeout=CALL_TIMEOUT
+            )
+
+    async def list_bookings(self) -> BookingList:
+        """Return what is held for bookings; raise NoWorker or TemporalUnavailable."""
+        held: BookingList = await self._query(
+            CapacityWorkflow.bookings, if_missing=BookingList(bookings=(), is_known=False)
+        )
+        return held
 
     async def preview(self, requests: Sequence[ReservationRequest]) -> Sequence[PlacementDecision]:
         """Return the decision that each request would get now, without a reservation.
@@ -210,9 +244,9 @@ class Reservations:
                 self._waiting[MAX_REQUESTS_PER_UPDATE:],
             )
             try:
-                decisions = await self._ask(
-                    _RESERVE, ReserveInput(requests=tuple(request for request, _ in batch))
-                )
+                asked = ReserveInput(requests=tuple(request for request, _ in batch))
+                result: ReserveResult = await self._ask(_RESERVE, asked, ReserveResult)
+                decisions = result.decisions
                 self._states.invalidate()
             except Exception as error:
                 # Every waiting caller gets the error, and the loop serves the next batch.
@@ -224,11 +258,12 @@ class Reservations:
                 if not future.done():
                     future.set_result(decision)
 
-    async def _ask(self, update: Any, input: ReserveInput | ReassignInput) -> Sequence[PlacementDecision]:
+    async def _ask(self, update: Any, input: Frozen, answer: type[Frozen]) -> Any:
+        """Return the answer to the update, which a refusal has in its details."""
         for attempt in range(_ATTEMPTS):
             try:
                 async with map_update_errors(RESERVATION_TIMEOUT):
-                    return await send_until_taken(lambda: self._update(update, input))
+                    return await send_until_taken(lambda: self._update(update, input, answer))
             except NoWorker as error:
                 await self._ensure_key()
                 # A worker may still accept the update; a reservation whose life does not start expires after
@@ -242,16 +277,15 @@ class Reservations:
                     raise NothingStarted from None
         raise AssertionError("unreachable")
 
-    async def _update(self, update: Any, input: ReserveInput | ReassignInput) -> Sequence[PlacementDecision]:
+    async def _update(self, update: Any, input: Frozen, answer: type[Frozen]) -> Any:
         operation: Any = WithStartWorkflowOperation(CapacityWorkflow.run, self._start, **self._options)
         try:
-            result: ReserveResult = await update_with_start(self._client, update, input, operation)
+            return await update_with_start(self._client, update, input, operation)
         except WorkflowUpdateFailedError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError) and cause.type == ErrorType.REQUEST_REFUSED:
-                return ReserveResult.model_validate(cause.details[0]).decisions
+                return answer.model_validate(cause.details[0])
             raise
-        return result.decisions
 
     async def _ensure_key(self) -> None:
         """Raise KeyMissing if the workflow's encryption key is missing.

@@ -74,7 +74,8 @@ class PoolView(Frozen):
 
     `ready` standbys can be taken over, `making` are being made, and `wanted` are to be ready now. `taken`
     were handed out in the last ten minutes. `changes_at` is when the hours begin or end in which it is kept.
-    `problem` is why the last ones could not be made; a pool that `has_stopped` makes no more.
+    `problem` is why the last ones could not be made; a pool that `has_stopped` makes no more. `booking` is
+    the event of a pool that a booking has.
     """
 
     template: str
@@ -88,6 +89,7 @@ class PoolView(Frozen):
     changes_at: datetime | None = None
     has_stopped: bool = False
     problem: str = ""
+    booking: str = ""
 
 
 class PoolList(Frozen):
@@ -111,6 +113,7 @@ def pool_view(pool: PoolCount) -> PoolView:
         changes_at=pool.policy.next_change(now),
         has_stopped=pool.has_stopped,
         problem=pool.problem,
+        booking=pool.booking,
     )
 
 

@@ -55,6 +55,14 @@ BODIES: dict[Verb, dict[str, object]] = {
     Verb.EXTEND_BEYOND: {"until": PAST, "override": True, "reason": "a test"},
 }
 
+#: A booking that is refused, because it has no seat.
+NOT_A_BOOKING = {
+    "event": "kurs",
+    "template": "small",
+    "seats": 0,
+    "from": "2030-01-31T09:00:00Z",
+    "until": "2030-01-31T17:00:00Z",
+}
 #: What is called for each verb of the installation, and the statuses for those who may. In this order: what
 #: is frozen is thawed before the sweep.
 GLOBAL_CALLS: dict[GlobalVerb, tuple[str, str, dict[str, object] | None, set[int]]] = {
@@ -68,6 +76,11 @@ GLOBAL_CALLS: dict[GlobalVerb, tuple[str, str, dict[str, object] | None, set[int
     GlobalVerb.CAPACITY: ("GET", "/capacity", None, {200}),
     GlobalVerb.HOLDINGS: ("GET", "/capacity?holdings=true", None, {200}),
     GlobalVerb.RESUME_POOL: ("POST", "/pools/no-such-template/resume", None, {404}),
+    GlobalVerb.BOOK: ("POST", "/bookings", NOT_A_BOOKING, {422}),
+    GlobalVerb.BOOKINGS: ("GET", "/bookings", None, {200}),
+    GlobalVerb.END_BOOKING: ("DELETE", "/bookings/no-such-event", None, {404}),
+    GlobalVerb.NEW_CODES: ("POST", "/bookings/no-such-event/codes", None, {404}),
+    GlobalVerb.SEAT: ("POST", "/seats", {"code": "not a code"}, {422}),
 }
 #: Only on the page, where no token of the file is accepted: tests/page/test_platform.py walks them.
 OF_THE_PAGE = {GlobalVerb.AUDIT, GlobalVerb.FIGURES}

@@ -20,6 +20,7 @@ from contracts.rollout import RolloutLine, RolloutStatus
 from contracts.template import Extension, Size, TimeToLive
 from contracts.template_parameters import Parameter
 from starter.api.routes import sign_in
+from starter.bookings import schemas as bookings
 from starter.catalogue import schemas as offered
 from starter.cli.client import views
 from starter.environments import schemas
@@ -37,6 +38,7 @@ MODELS: dict[str, Any] = {
     model.__name__: model
     for model in (
         *(each for module in (schemas, offered, capacity, sign_in) for each in vars(module).values()),
+        *vars(bookings).values(),
         OutcomeCount, SweepResult, SweepLine, SweepView,
         LeaversView, LeaverSweepResult, LeaverLine,
         ReconcileView, ReconcileResult, SurveyedSystem, Orphan, SettledLine, DriftedLife, Deviation,
@@ -57,6 +59,8 @@ READ_AS: dict[Any, Any] = {
     ("RolloutLine", "outcome"): str,
     ("SettledLine", "verdict"): str | None,
     ("SurveyedSystem", "system"): str,
+    ("BookingRow", "phase"): str,
+    ("BookingView", "phase"): str,
 }
 
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.capacity.admission import admit, decide, decide_wake, reassign, resize, settle, sleep, wake
+from contracts.capacity.audit import AuditResult
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
     START_GRACE,
     Amount,
-    AuditResult,
     HostCapacity,
     Limits,
     Quotas,

@@ -5,8 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contracts.capacity.audit import AuditResult
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
-from contracts.capacity.models import START_GRACE, Amount, AuditResult, HostCapacity, Limits, Reservation
+from contracts.capacity.models import (
+    START_GRACE,
+    Amount,
+    HostCapacity,
+    Limits,
+    Reservation,
+)
 from contracts.capacity.reconciliation import (
     MAX_LISTING_DELAY,
     LatestLife,

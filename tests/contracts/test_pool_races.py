@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.capacity.admission import admit
+from contracts.capacity.audit import AuditResult
 from contracts.capacity.ledger import CapacityLedger
 from contracts.capacity.models import (
-    AuditResult,
     FoundStandby,
     Limits,
     PlacementDecision,

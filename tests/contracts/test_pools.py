@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from contracts.capacity.admission import admit, decide, decide_standby_place, resize, sleep, wake
+from contracts.capacity.audit import AuditResult
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
-    AuditResult,
     FoundStandby,
     HostCapacity,
     Limits,

@@ -34,6 +34,8 @@ from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
 from contracts.warm_pool import WarmPool
 from starter.audit_trail.service import AuditTrail
 from starter.auth.policy import Principal
+from starter.auth.rate_limit import Throttle
+from starter.bookings.schemas import booking_view
 from starter.environments.rollout import RequestedRollout, RolloutView
 from starter.environments.schemas import EnvironmentRow, FreezeView
 from starter.expiry.leavers import LeaversView
@@ -49,6 +51,7 @@ from starter.statistics.service import Statistics
 from tests.api.application import PLATFORM, bearer
 from tests.page.browser import SIGNED_IN, csrf_of, own_state, page_app, signed_in
 from tests.starter.test_statistics import record
+from tests.support.booking_views import CODE, Bookings, an_ended
 from tests.support.sign_in import Clock, Provider, running_provider
 
 NOW = datetime.now(UTC)
@@ -56,6 +59,7 @@ HOSTILE = "<script>alert('x')</script>"
 PAGES = (
     *("/platform", "/platform/problems", "/platform/ends", "/platform/reconcile", "/platform/audit"),
     *("/platform/pools", "/platform/figures", "/platform/rollouts", "/platform/rollouts/small"),
+    *("/platform/bookings", "/platform/bookings/k8s-101"),
 )
 GIB = 2**30
 
@@ -245,7 +249,7 @@ def app(shared_app: FastAPI, services: Services, records: Path) -> Iterator[Fast
 def _stand_in(state: State, services: Services, records: Path) -> None:
     state.reservations, state.list = services, services
     state.freeze, state.sweeps, state.reconcile = Freeze(), Sweeps(), Reconcile()
-    state.rollouts = Rollouts()
+    state.rollouts, state.bookings = Rollouts(), Bookings(why=HOSTILE)
     state.leavers = SimpleNamespace(last=_last_leavers)
     state.audit_trail = AuditTrail(services, services, records)  # type: ignore[arg-type]
 
@@ -327,6 +331,7 @@ async def test_pages_are_for_the_platform_team(app: FastAPI, provider: Provider,
     [
         *("/platform/freeze", "/platform/thaw", "/platform/sweeps", "/platform/reconcile"),
         *("/platform/rollouts", "/platform/rollouts/small/stop", "/platform/pools/small/resume"),
+        "/platform/bookings/k8s-101/end",
     ],
 )
 async def test_changes_are_for_the_platform_team_and_need_the_form(
@@ -338,7 +343,7 @@ async def test_changes_are_for_the_platform_team_and_need_the_form(
             answer = await http.post(path, data={"csrf": csrf, "reason": "r", "dry_run": "false"})
             assert answer.status_code == 403, answer.text
     assert app.state.freeze.frozen is None
-    assert app.state.reservations.resumed == []
+    assert app.state.reservations.resumed == app.state.bookings.ended == []
     assert app.state.sweeps.started == app.state.reconcile.started == app.state.rollouts.asked == []
 
 
@@ -818,3 +823,50 @@ async def test_a_pool_that_has_stopped_says_why_and_is_resumed(
         assert unknown.status_code == 404
         assert 'The template "none" keeps no warm pool: ' in readable(unknown)
     assert services.resumed == ["broken"]
+
+
+async def test_bookings_say_who_has_come_and_what_is_not_gone(app: FastAPI, provider: Provider) -> None:
+    async with signed_in(app, provider, "bob") as http:
+        text = await text_of(http, "/platform/bookings")
+        for row in ("k8s-101 small 2 of 3", "Open", "ending small", "Ending", "over small", "Over"):
+            assert row in text
+        text = await text_of(http, "/platform/bookings/k8s-101")
+        assert "k8s-101-01 ann@example.com" in text
+        assert "k8s-101-03 free" in text
+        page = await http.get("/platform/bookings/ending")
+        assert HOSTILE not in page.text
+        assert HOSTILE in readable(page)
+        assert "End ending now" not in readable(page)
+        assert (await http.get("/platform/bookings/none")).status_code == 404
+        sent = await http.post("/platform/bookings/k8s-101/end", data={"csrf": await csrf_of(http)})
+        assert sent.headers["location"] == "/platform/bookings/k8s-101"
+    assert app.state.bookings.ended == ["k8s-101 by bob@example.com"]
+
+
+@pytest.mark.parametrize(("left", "says"), [((), "Nothing is left."), (("ns/x",), "Something is left.")])
+async def test_a_booking_that_is_over_is_one_certificate(
+    app: FastAPI, provider: Provider, left: tuple[str, ...], says: str
+) -> None:
+    app.state.bookings.views["over"] = booking_view(an_ended(left))
+    async with signed_in(app, provider, "bob") as http:
+        text = await text_of(http, "/platform/bookings/over")
+    assert "Certificate of over" in text
+    assert says in text
+    assert ("ns/x" in text) == bool(left)
+    assert "no environment was made, or Temporal has forgotten it" in text
+
+
+async def test_the_code_of_a_seat_leads_to_its_environment(app: FastAPI, provider: Provider) -> None:
+    async with signed_in(app, provider, "alice") as http:
+        csrf = await csrf_of(http)
+        assert "Take a seat" in await text_of(http, "/seat")
+        wrong = await http.post("/seat", data={"csrf": csrf, "code": "K7QF"})
+        assert wrong.status_code == 422
+        assert "This code is not good" in readable(wrong)
+        assert "K7QF-" in wrong.text  # the example
+        assert (await http.post("/seat", data={"code": CODE})).status_code == 403
+        good = await http.post("/seat", data={"csrf": csrf, "code": CODE})
+        assert (good.status_code, good.headers["location"]) == (303, "/environments/k8s-101-03")
+        app.state.seat_throttle = Throttle(1, 0.1)
+        answers = [await http.post("/seat", data={"csrf": csrf, "code": code}) for code in ("K7QF", CODE)]
+        assert [answer.status_code for answer in answers] == [422, 429]

@@ -67,6 +67,7 @@ from tests.contracts.test_rollout import a_rollout
 from tests.support.seeding import ready_status, seed
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import serving_system, working
+from tests.workflows.booking import PIA, BookingBench
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_bench, a_start, until
 from tests.workflows.house import SHORT_RUNS, CapacityBench, a_house, most, team
 from tests.workflows.scripted_activities import (
@@ -715,6 +716,36 @@ async def _capacity(house: CapacityBench) -> dict[str, WorkflowHistory]:
     }
 
 
+async def _bookings(house: CapacityBench) -> dict[str, WorkflowHistory]:
+    """Seats are taken, codes are made again, and two bookings end."""
+    bench = BookingBench(house)
+    made = await bench.book(2)
+    await bench.redeem(made.codes[0].code, "ann")
+    await bench.until_ready("kurs-01")
+    await bench.service.renew_codes("kurs", PIA)
+    renewed = (await bench.handle().describe()).run_id
+    await bench.handle().signal("renew")
+
+    async def another_run() -> bool:
+        return (await bench.handle().describe()).run_id != renewed
+
+    await until(another_run, "it goes on in another run")
+    house.script.before["vcluster.ensure"] = waits
+    lab = await bench.book(1, "lab", ends_in=timedelta(seconds=3))
+    await bench.redeem(lab.codes[0].code, "ben")
+    await bench.handle("lab").result()
+    await bench.service.end("kurs", PIA)
+    await bench.handle().result()
+    capacity = await house.client.get_workflow_handle(CAPACITY_ID).fetch_history()
+    first = house.client.get_workflow_handle(bench.handle().id, run_id=renewed)
+    return {
+        "booking-renewed": await first.fetch_history(),
+        "booking-carried": await bench.handle().fetch_history(),
+        "booking-at-its-time": await bench.handle("lab").fetch_history(),
+        "capacity-bookings": capacity,
+    }
+
+
 async def _pools(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """A pool is filled, a standby is handed out, and the pool is emptied."""
     await want(house, a_pool(ready=2))
@@ -995,6 +1026,9 @@ PATHS: dict[str, LifePath] = {
 OF_THE_CAPACITY = ("capacity-fresh", "capacity-carried")
 #: A run of the workflow of the capacity that keeps a warm pool.
 OF_THE_POOLS = ("capacity-pools",)
+#: A booking that goes on in a new run and is ended by a person, one that ends at its time in the middle of
+#: provisioning, and the workflow of the capacity that holds their room.
+OF_THE_BOOKINGS = ("booking-renewed", "booking-carried", "booking-at-its-time", "capacity-bookings")
 #: Runs of an environment that goes on in a new run.
 OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
@@ -1022,6 +1056,7 @@ async def record() -> None:
     for names, live, arguments in (
         (OF_THE_CAPACITY, _capacity, SHORT_RUNS),
         (OF_THE_POOLS, _pools, ()),
+        (OF_THE_BOOKINGS, _bookings, ()),
         (OF_GIVEN_UP, _given_up, SHORT_RUNS),
     ):
         if all((HISTORIES / f"{name}.json").exists() for name in names):

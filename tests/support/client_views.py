@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from starter.cli.client import rollout_views, sweep_views, template_views, views
+from starter.cli.client import booking_views, rollout_views, sweep_views, template_views, views
 
 #: All views of the command line, by name.
 VIEWS: dict[str, Any] = {
     each.__name__: each
-    for module in (views, rollout_views, sweep_views, template_views)
+    for module in (views, booking_views, rollout_views, sweep_views, template_views)
     for each in vars(module).values()
     if inspect.isclass(each) and issubclass(each, views.View) and each is not views.View
 }

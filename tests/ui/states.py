@@ -39,6 +39,7 @@ from starter.statistics.service import Statistics
 from tests.page.browser import SILENT, SITE, browser_of, page_app
 from tests.starter.test_catalogue import GOOD
 from tests.starter.test_statistics import record
+from tests.support.booking_views import Bookings
 from tests.ui.browser import Person, person
 from tests.ui.inspection import DESKTOP
 from tests.ui.state_values import (
@@ -211,6 +212,7 @@ async def application(folder: Path) -> FastAPI:
     app = await page_app(folder, SILENT, MOORAGE_TEMPLATES=str(templates), MOORAGE_TEMPORAL__WEB_URL=url)
     services, state = Services(), app.state
     state.details = state.list = state.health = state.reservations = state.reader = services
+    state.bookings = Bookings()
     state.freeze = Ends(services)
     state.services = services
     state.sweeps = SimpleNamespace(wait=_sweep)

@@ -17,6 +17,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.bookings import Bookings
 from activities.capacity_audit import CapacityAudit, CapacitySettings
 from activities.pools import Pools
 from activities.wake_admission import WakeAdmission
@@ -100,8 +101,9 @@ class CapacityBench:
         admission = WakeAdmission(self.client, self.admission)
         scripted = [each for each in self.script.activities() if name_of(each) not in _REAL]
         activities: list[Callable[..., Any]] = [*scripted, capacity.audit, capacity.resize, admission.admit]
-        activities.append(Pools(self.client, HURRY).start)
-        edge = [RealEdge("capacity.", self.started)]
+        bookings = Bookings(self.client)
+        activities += [Pools(self.client, HURRY).start, bookings.freeze, bookings.end_places]
+        edge = [RealEdge("capacity.", "bookings.", started=self.started)]
         async with working(self.client, TASK_QUEUE, activities, interceptors=edge, version=version) as worker:
             yield worker
 

@@ -59,8 +59,14 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
 from activities.interceptor import ActivityInterceptor
+from contracts.capacity.audit import ReservationList
 from contracts.capacity.ledger import to_epoch_seconds
-from contracts.capacity.models import Amount, ReleaseInput, Reservation, ReservationList, ReservationRequest
+from contracts.capacity.models import (
+    Amount,
+    ReleaseInput,
+    Reservation,
+    ReservationRequest,
+)
 from contracts.capacity.runs import CapacityStart, CarriedCapacity
 from contracts.environment import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput

@@ -13,6 +13,7 @@ import httpx
 
 from clients.transport.connection_errors import describe_cause, is_final, proxy_of
 from clients.transport.tls_trust import TrustError, context_for
+from starter.cli.client.booking_views import BookingCodes, BookingList, BookingView
 from starter.cli.client.command_trace import begin_call, trace_headers
 from starter.cli.client.connection import Connection
 from starter.cli.client.paths import environment_path
@@ -90,6 +91,10 @@ _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
     ("GET", "capacity", CapacityView),
     ("GET", "pools", PoolList),
     ("POST", "pools/[^/]*/resume", PoolView),
+    ("POST", "bookings(/[^/]*/codes)?", BookingCodes),
+    ("GET", "bookings", BookingList),
+    ("GET|DELETE", "bookings/[^/]*", BookingView),
+    ("POST", "seats", Done),
     ("GET", "sign-in", SignInOptions),
     ("GET", "whoami", CallerView),
 )

@@ -355,6 +355,7 @@ class PoolView(View, frozen=True, kw_only=True):
     changes_at: datetime | None = None
     has_stopped: bool = False
     problem: str = ""
+    booking: str = ""
 
 
 class PoolList(View, frozen=True, kw_only=True):

@@ -72,7 +72,8 @@ def pool_row(pool: PoolView) -> list[str]:
     """Return the cells of a pool: how full it is, what its template says, and what is wrong."""
     problem = f"{'stopped' if pool.has_stopped else 'the last one failed'}: {pool.problem}"
     counts = [str(number) for number in (pool.ready, pool.making, pool.wanted)]
-    return [pool.template, *counts, pool.policy, problem if pool.problem else ""]
+    name = f"{pool.template} (booking {pool.booking})" if pool.booking else pool.template
+    return [name, *counts, pool.policy, problem if pool.problem else ""]
 
 
 def _print(view: CapacityView) -> None:

@@ -110,15 +110,7 @@ class EnvironmentService:
             actor=principal.email,
             answer=outcome.kind,
         )
-        return Done(
-            kind=outcome.kind,
-            message=outcome.answer.message,
-            name=requested.name,
-            life=outcome.answer.life,
-            environment=outcome.snapshot.view
-            if outcome.snapshot
-            else view_of_status(status_at_start(outcome.start)),
-        )
+        return done_of(requested.name, outcome)
 
     def plan(self, requested: RequestedEnvironment, principal: Principal, key: str) -> EnvironmentStart:
         """Plan the start; raise InvalidRequest with every problem that needs no other system."""
@@ -159,6 +151,24 @@ class StartOutcome:
     answer: Answer
     start: EnvironmentStart
     snapshot: EnvironmentSnapshot | None = None
+
+
+def done_of(name: str, outcome: StartOutcome) -> Done:
+    """Return the answer to the caller: what the request has led to, and the environment."""
+    return Done(
+        kind=outcome.kind,
+        message=outcome.answer.message,
+        name=name,
+        life=outcome.answer.life,
+        environment=outcome.snapshot.view
+        if outcome.snapshot
+        else view_of_status(status_at_start(outcome.start)),
+    )
+
+
+def is_start_rejected(error: TemporalUnavailable) -> bool:
+    """Return whether Temporal has rejected a start, so that no run exists."""
+    return isinstance(error.__cause__, RPCError) and error.__cause__.status in _START_REJECTED
 
 
 class EnvironmentStarter:
@@ -225,7 +235,7 @@ class EnvironmentStarter:
         except TemporalUnavailable as error:
             # After any other error the run may have started, so keep the reservation; the audit releases it
             # if there is no run.
-            if isinstance(error.__cause__, RPCError) and error.__cause__.status in _START_REJECTED:
+            if is_start_rejected(error):
                 await self._reservations.withdraw(environment.name, environment.mark.life)
             raise
         return StartOutcome(DoneKind.CREATED, _created(start, "is being made."), start)

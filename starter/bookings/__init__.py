@@ -1,0 +1,1 @@
+"""Bookings for people: they are booked, redeemed by codes, looked at, and ended."""
