@@ -27,6 +27,7 @@ from benchmarks.first_paint import measure_first_paint
 from benchmarks.idle_pool import measure_idle_pool
 from benchmarks.orchestration import measure
 from benchmarks.results_page import PAGE, measurements, page
+from benchmarks.seats import measure_seats
 from benchmarks.sign_in import measure_sign_in
 from benchmarks.startup import measure_startup
 from benchmarks.sweep import measure_sweep
@@ -46,6 +47,7 @@ ALL: dict[str, Measure] = {
     "startup": measure_startup,
     "watchers": measure_watchers,
     "idle-pool": measure_idle_pool,
+    "seats": measure_seats,
 }
 
 

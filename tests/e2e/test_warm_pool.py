@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.e2e.harbour import write_template
 from tests.e2e.using import gone, kubeconfig_of, parts_of, running_pod
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
-from tests.support.stack import unique
+from tests.support.stack import BOB, unique
 
 READY = 2
 #: What an environment has in its namespace, and nothing that changes while it runs.
@@ -219,3 +220,48 @@ async def test_a_pool_that_is_turned_off_leaves_nothing(pool: Pool, cluster: Clu
     assert await pool.shown() == []
     for kind in ("secrets", "persistentvolumes"):
         assert "standby-" not in cluster.run("get", kind, "-A", "-o", "name")
+
+
+async def test_seats_of_a_booking_are_real_and_end_with_one_certificate(
+    pool: Pool, real: Stack, cluster: Cluster, alice: Asking, stand_ins: Systems, tmp_path: Path
+) -> None:
+    """Ensures that two people take over a standby each by their codes, use it, and leave nothing."""
+    await pool.turn_off()
+    event, now = unique("course"), datetime.now(UTC)
+    times = {"from": now.isoformat(), "until": (now + timedelta(hours=1)).isoformat()}
+    booked = await alice.call(
+        "POST", "/bookings", json={"event": event, "template": "small", "seats": 2, **times}
+    )
+    assert booked.status_code == 201, booked.text
+    codes = {each["seat"]: each["code"] for each in booked.json()["codes"]}
+
+    async def is_ready() -> bool:
+        pools = (await alice.call("GET", "/pools")).json().get("pools", [])
+        return [one["ready"] for one in pools if one["booking"] == event] == [len(codes)]
+
+    await _until(is_ready, "a standby for each seat")
+    standbys = pool.standbys()
+    async with Asking(real, BOB, max_wait=MAX_WAIT, look_every=LOOK_EVERY) as bob:
+        for asking, (seat, code) in zip((alice, bob), codes.items(), strict=True):
+            started = time.monotonic()
+            taken = await asking.call("POST", "/seats", json={"code": code})
+            assert (taken.status_code, taken.json()["name"]) == (202, seat), taken.text
+            await asking.until(seat, lambda view: bool(view["usable_at"]), "usable")
+            print(f"{seat} was usable after {time.monotonic() - started:.1f} s")
+        assert {place for seat in codes for place in places_of(cluster, seat)} == standbys
+        config = await kubeconfig_of(bob, seat, tmp_path)
+        await running_pod(cluster, config)
+        of_another = await bob.call("POST", "/seats", json={"code": next(iter(codes.values()))})
+        assert of_another.status_code == 422, of_another.text
+    assert (await alice.call("DELETE", f"/bookings/{event}")).status_code == 202
+    shown: dict[str, Any] = {}
+
+    async def is_over() -> bool:
+        shown.update((await alice.call("GET", f"/bookings/{event}")).json())
+        return bool(shown["phase"] == "ended")
+
+    await _until(is_over, "over")
+    assert shown["nothing_left"] is True
+    assert {one["name"] for one in shown["ended"]} >= set(codes)
+    for seat, place in zip(codes, standbys, strict=True):
+        assert (cluster.holds(place), places_of(cluster, seat), stand_ins.holds(seat)) == ([], [], {})
