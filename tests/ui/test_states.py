@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from playwright.async_api import Browser, expect
 
 from starter.environments.schemas import FreezeView
+from tests.support.booking_views import CODE
 from tests.ui.browser import Person
 from tests.ui.inspection import inspect, shoot
 from tests.ui.state_values import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW
@@ -134,6 +135,19 @@ async def test_platform_page_without_javascript(browser: Browser, house: House) 
         await alice.page.get_by_role("button", name="Thaw").click()
         await alice.sees("Thawed: the next sweep warns and ends what is due.")
         assert alice.complaints == []
+
+
+async def test_a_seat_is_taken_without_javascript(browser: Browser, house: House) -> None:
+    house.app.state.bookings.seat = "asleep"
+    async with visitor(browser, house.app, BOB, java_script_enabled=False) as bob:
+        await bob.open("/")
+        await bob.page.get_by_role("link", name="Take a seat").click()
+        await bob.page.get_by_label("Code").fill("K7QF")
+        await bob.page.get_by_role("button", name="Take the seat").click()
+        await bob.sees("This code is not good: it is mistyped")
+        await bob.page.get_by_label("Code").fill(CODE)
+        await bob.page.get_by_role("button", name="Take the seat").click()
+        await bob.sees("It is asleep.")
 
 
 async def test_certificate_as_it_is_printed(house: House) -> None:

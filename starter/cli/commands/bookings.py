@@ -65,14 +65,14 @@ def book(
     The room is held from now on. Each seat has a code, which is shown only now: give each person one. A seat
     is an environment of that person, named EVENT-01, EVENT-02 and so on, until the end of the event.
     """
-    body = {
-        "event": event,
-        "template": template,
-        "seats": seats,
-        "from": parse_local_time(starts).isoformat(),
-        "until": parse_local_time(ends).isoformat(),
-    }
     with api_session(ctx, output) as api:
+        body = {
+            "event": event,
+            "template": template,
+            "seats": seats,
+            "from": parse_local_time(starts).isoformat(),
+            "until": parse_local_time(ends).isoformat(),
+        }
         _print_codes(api.call("POST", "bookings", body=body), codes_file, output)
 
 
@@ -140,8 +140,8 @@ def seat(ctx: click.Context, code: str | None, no_wait: bool, output: Output) ->
     Without CODE, the command asks for it. A code is good once, and then for you only: the command may be
     repeated.
     """
-    code = ask("Code", code, "moorage seat CODE")
     with api_session(ctx, output) as api:
+        code = ask("Code", code, "moorage seat CODE")
         done = api.call("POST", "seats", body={"code": code}, key=secrets.token_hex(16))
         if output is Output.TABLE:
             print_note(done["message"])
