@@ -116,6 +116,30 @@ def test_text_of_others_is_escaped_in_every_part() -> None:
     assert "49" not in text
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"progress": Progress()}, ""),
+        ({"note": "mrg-demo"}, "mrg-demo"),
+        ({"progress": Progress(waiting_for="its pods")}, "Waiting for its pods."),
+        (
+            {"progress": Progress(attempt=3, last_failure="It is full.", next_attempt_at=NOW)},
+            "Attempt 3. Last failure: It is full. Next try now",
+        ),
+        (
+            {"progress": Progress(throttled_by="Rafay", next_attempt_at=NOW)},
+            "Rafay has asked for a pause. Next try now",
+        ),
+    ],
+    ids=["nothing", "note", "waits", "failed", "throttled"],
+)
+def test_a_step_says_what_it_waits_for_and_why_it_has_failed(fields: dict[str, object], words: str) -> None:
+    """Ensures that it has nothing to open where it has nothing to say."""
+    shown = parts_of(view(steps=(step(**fields),)), UsualTimes())["steps"]
+    said = re.findall(r'class="why[^>]*>(.*?)</(?:details|span)>', shown, re.DOTALL)
+    assert [re.sub(r"<[^>]+>", "", each) for each in said] == ([words] if words else [])
+
+
 def test_a_step_says_how_long_it_takes_and_how_long_it_usually_takes() -> None:
     usual = UsualTimes(
         host="local",
@@ -195,6 +219,7 @@ def test_files_are_small_and_have_addresses_of_their_content() -> None:
     sizes = {name: len(file.content) for name, file in FILES.items()}
     assert sizes["style.css"] < 20_000
     assert sizes["page.js"] < 12_000
+    assert sizes["notices.js"] < 4_000
     assert static_path("page.js") == f"/static/page.js?v={FILES['page.js'].digest}"
 
 

@@ -258,23 +258,6 @@ async def test_nothing_moves_where_people_want_that(browser: Browser, stack: Sta
         await someone.state("Ready")
 
 
-async def test_nothing_shifts_while_the_steps_pass(bob_at_browser: Person, bob: Caller) -> None:
-    """Ensures that the text stays in its place, also when the page offers more because it is ready."""
-    page, name = bob_at_browser.page, unique("calm")
-    await page.add_init_script(
-        """window.shifts = [];
-        new PerformanceObserver((list) => {
-            for (const entry of list.getEntries()) window.shifts.push(
-                ...entry.sources.map((source) => `${entry.value} ${source.node?.outerHTML?.slice(0, 200)}`));
-        }).observe({ type: "layout-shift", buffered: true });"""
-    )
-    await bob.ask(name)
-    await bob_at_browser.open(f"/environments/{name}")
-    await bob_at_browser.state("Ready")
-    await expect(page.locator("#command-kubeconfig")).to_be_visible(timeout=MAX_WAIT)
-    assert await page.evaluate("() => window.shifts") == []
-
-
 @pytest.mark.parametrize(
     ("locale", "zone", "date"),
     [

@@ -67,6 +67,16 @@ function update(parts, prepare = () => {}) {
     }
     shown.set(id, html);
     waiting.delete(id);
+    if (id === "state") {
+      const notices = document.createElement("div");
+      notices.innerHTML = html;
+      tellTimes(notices);
+      part.dispatchEvent(new CustomEvent("renew", { detail: notices.children }));
+      continue;
+    }
+    // What cannot be used any more stays in its place, so that what is below does not move.
+    part.inert = !html.trim() && Boolean(part.firstElementChild);
+    if (part.inert) continue;
     const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
     const typed = [...part.querySelectorAll("input[id], textarea[id]")].filter((field) => field.value !== field.defaultValue);
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
