@@ -8,6 +8,7 @@ from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepResult
 from contracts.leaver_rules import LeaverSweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, Verdict
+from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
 from contracts.sleep_rules import SleepPolicy, SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import (
@@ -206,6 +207,63 @@ LEAVERS = LeaverSweepResult(
     waiting=tuple(f"person-{number}.of-a-department@example.com" for number in range(30)),
     brake="30 of 400 people are more than 5 %: the directory may be wrong",
 )  # fmt: skip
+
+
+def _lines(outcome: RolloutOutcome, number: int, wave: int = 0, reason: str = "") -> tuple[RolloutLine, ...]:
+    return tuple(
+        RolloutLine(
+            name=f"env-{outcome.name.lower()}-{each}",
+            life=f"{each:020x}",
+            outcome=outcome,
+            wave=wave,
+            reason=reason,
+        )
+        for each in range(number)
+    )
+
+
+ROLLOUT_PLAN = RolloutStatus(
+    template="plain", version=3, actor=ALICE.email, dry_run=True, over=True, more=1204,
+    lines=(
+        *_lines(RolloutOutcome.WAITING, 60, 1),
+        *_lines(RolloutOutcome.SKIPPED, 2, reason="it is asleep: wake it, and start the next upgrade then"),
+    ),
+)  # fmt: skip
+_ROLLED = (
+    *_lines(RolloutOutcome.UPGRADED, 3, 1),
+    *_lines(
+        RolloutOutcome.ROLLED_BACK,
+        1,
+        2,
+        f"vcluster: the image registry.example.com/{'deep/' * 20}shop:1 is not there",
+    ),
+    *_lines(RolloutOutcome.REFUSED, 1, 2, "its template is being changed by bob@example.com"),
+)
+#: By their names, which say the states: what the page of an upgrade of all environments shows.
+ROLLOUTS = {
+    "running": ROLLOUT_PLAN.model_copy(
+        update={
+            "template": "running", "dry_run": False, "over": False, "started_at": NOW,
+            "lines": (
+                *_ROLLED,
+                *_lines(RolloutOutcome.RUNNING, 5, 3),
+                *_lines(RolloutOutcome.WAITING, 60, 4),
+            ),
+        }
+    ),
+    "stopped": ROLLOUT_PLAN.model_copy(
+        update={
+            "template": "stopped", "dry_run": False, "started_at": NOW, "stopped": "1 upgrade has failed",
+            "lines": (*_ROLLED, *_lines(RolloutOutcome.WAITING, 60, 3)),
+        }
+    ),
+    "over": ROLLOUT_PLAN.model_copy(
+        update={
+            "template": "over", "dry_run": False, "started_at": NOW, "more": 0,
+            "lines": _lines(RolloutOutcome.UPGRADED, 12, 1),
+        }
+    ),
+}  # fmt: skip
 
 
 CERTIFICATE = CertificateView(

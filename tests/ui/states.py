@@ -22,6 +22,7 @@ from contracts.types.labels import are_selected
 from contracts.warm_pool import WarmPool
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
+from starter.environments.rollout import RequestedRollout, RolloutView
 from starter.environments.schemas import (
     EnvironmentPage,
     EnvironmentRow,
@@ -51,6 +52,8 @@ from tests.ui.state_values import (
     ORPHANS,
     PARAMETERS,
     RECONCILE,
+    ROLLOUT_PLAN,
+    ROLLOUTS,
     SWEEP,
     a_problem,
     a_row,
@@ -59,10 +62,15 @@ from tests.ui.state_values import (
 
 
 class Services:
-    """What the API's services answer. `frozen` is the freeze of all ends, `taken` the names in use."""
+    """What the API's services answer.
+
+    `frozen` is the freeze of all ends, `taken` the names in use, `upgrading` the templates whose environments
+    are being upgraded.
+    """
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
+        self.upgrading: list[str] = []
         self.frozen: FreezeView | None = None
 
     # --- the details of one environment
@@ -150,6 +158,28 @@ class Ends:
         """Nothing runs."""
 
 
+class Upgrades:
+    """The upgrades of all environments of a template, whose name is the state of the upgrade."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def running(self) -> list[str]:
+        return self._services.upgrading
+
+    async def start(self, requested: RequestedRollout, _: Principal, *, dry_run: bool) -> RolloutView:
+        plan = ROLLOUT_PLAN
+        if requested.template != plan.template:
+            plan = plan.model_copy(update={"template": requested.template, "lines": (), "more": 0})
+        return RolloutView(over=True, result=plan, message=plan.sentence)
+
+    async def read(self, template: str) -> RolloutView:
+        result = ROLLOUTS.get(template)
+        if result is None:
+            return RolloutView(over=True, message=f"There was no upgrade of all environments of {template}.")
+        return RolloutView(over=result.over, result=result, message=result.sentence)
+
+
 async def _history(name: str, _: object) -> HistoryView:
     view = an_environment(
         name=name,
@@ -214,6 +244,7 @@ async def application(folder: Path) -> FastAPI:
     state.details = state.list = state.health = state.reservations = state.reader = services
     state.bookings = Bookings()
     state.freeze = Ends(services)
+    state.rollouts = Upgrades(services)
     state.services = services
     state.sweeps = SimpleNamespace(wait=_sweep)
     state.reconcile = SimpleNamespace(schedule=state.freeze.schedule, last=_last_reconcile, wait=_reconcile)

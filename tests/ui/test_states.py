@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from playwright.async_api import Browser, expect
 
 from starter.environments.schemas import FreezeView
+from starter.page.routes.platform import rollouts
 from tests.support.booking_views import CODE
-from tests.ui.browser import Person
+from tests.ui.browser import MAX_WAIT, Person
 from tests.ui.inspection import inspect, shoot
 from tests.ui.state_values import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW
 from tests.ui.states import Services, application, visitor
@@ -65,6 +66,14 @@ VIEWS = [
     View("state-sweep-nothing", "/platform/sweeps/nothing", ("Nothing was due.",)),
     View("state-sweep-frozen", "/platform/sweeps/frozen?dry_run=true", ("All ends are frozen",), frozen=True),
     View("state-reconcile", "/platform/reconcile", ("3 wait for your confirmation", "Skipped")),
+    View(
+        "state-rollouts", "/platform/rollouts", ("The last upgrade of each template", "Failures that stop it")
+    ),
+    View("state-rollout-none", "/platform/rollouts/none", ("There was no upgrade of all",)),
+    View("state-rollout-running", "/platform/rollouts/running", ("Stop: begin no further wave", "1,204")),
+    View("state-rollout-second-page", "/platform/rollouts/running?offset=50", ("51 to 70 of 70",)),
+    View("state-rollout-stopped", "/platform/rollouts/stopped", ("Stopped: 1 upgrade has failed.",)),
+    View("state-rollout-over", "/platform/rollouts/over", ("It is over", "12 upgraded")),
     View("state-reconcile-dry-run", "/platform/reconcile/1?dry_run=true", ("Missing or altered",)),
 ]
 
@@ -108,6 +117,65 @@ async def test_state(house: House, view: View) -> None:
         await someone.sees(text)
     await inspect(someone, view.name)
     assert someone.complaints == []
+
+
+async def test_upgrades_in_progress_are_listed(house: House) -> None:
+    house.services.upgrading = ["running", LONGEST]
+    try:
+        await _look_at_rollouts(house, "state-rollouts-running", f"Upgrade of all environments of {LONGEST}")
+    finally:
+        house.services.upgrading = []
+
+
+async def test_upgrades_of_an_empty_catalogue(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "offered_templates", lambda *_: [])
+    await _look_at_rollouts(house, "state-rollouts-empty", "The catalogue has no template.")
+
+
+async def _look_at_rollouts(house: House, name: str, shows: str) -> None:
+    alice = house.people["alice"]
+    alice.complaints.clear()
+    await alice.open("/platform/rollouts")
+    await alice.sees(shows)
+    await inspect(alice, name)
+    assert alice.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "shows"),
+    [
+        ("plain", "state-rollout-plan", ("60 would be upgraded", "The first 50 of 62.", "Upgrade these 60")),
+        ("parameters", "state-rollout-plan-nothing", ("0 would be upgraded to parameters version 3",)),
+    ],
+    ids=["some", "nothing"],
+)
+async def test_plan_of_an_upgrade(house: House, template: str, name: str, shows: tuple[str, ...]) -> None:
+    alice = house.people["alice"]
+    alice.complaints.clear()
+    await alice.open("/platform/rollouts")
+    await alice.page.get_by_label("Template", exact=True).select_option(template)
+    await alice.page.get_by_role("button", name="Dry run: show what would be upgraded").click()
+    for text in shows:
+        await alice.sees(text)
+    await inspect(alice, name)
+    assert alice.complaints == []
+
+
+async def test_upgrade_with_numbers_that_are_wrong(house: House) -> None:
+    """Ensures that each is reported at its field, where the browser lets it pass."""
+    alice = house.people["alice"]
+    alice.complaints.clear()
+    await alice.open("/platform/rollouts")
+    await alice.page.get_by_label("Environments of each further wave").fill("99")
+    await alice.page.get_by_label("Failures that stop it").fill("0")
+    button = alice.page.get_by_role("button", name="Dry run: show what would be upgraded")
+    await button.evaluate("(each) => { each.form.noValidate = true; }")
+    await button.click()
+    await expect(alice.page.get_by_role("alert")).to_be_focused(timeout=MAX_WAIT)
+    for field in ("wave", "stop_after"):
+        await expect(alice.page.locator(f"#{field}-error")).not_to_be_empty()
+    await inspect(alice, "state-rollouts-wrong")
+    assert [each for each in alice.complaints if "status of 422 " not in each] == []
 
 
 @pytest.mark.parametrize(
