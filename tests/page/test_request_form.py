@@ -64,6 +64,31 @@ async def test_only_templates_of_the_callers_teams_are_offered(http: httpx.Async
     assert "There is no template" in refused.text
 
 
+async def test_a_card_says_what_a_template_gives_and_takes_how_long_it_lives_and_for_whom(
+    tmp_path: Path, app: FastAPI
+) -> None:
+    """Ensures that it takes what its quota allows and what its control plane needs besides."""
+    for name, teams in (("known", "[]"), ("index", "[search, data]")):
+        (tmp_path / "templates" / f"{name}.yaml").write_text(f"{GOOD}teams: {teams}\n")
+    known = await page_app(tmp_path, SILENT, MOORAGE_TEMPLATES=str(tmp_path / "templates"))
+    known.state.reader, known.state.reservations = app.state.reader, app.state.reservations
+    async with browser_of(known, ADA) as http:
+        shown = (await http.get("/new")).text
+    cards = {
+        name: dict(re.findall(r"<dt>([^<]+)</dt><dd>(.*?)</dd>", card))
+        for name, card in re.findall(r'href="/new/([a-z]+)"(.*?)</li>', shown, re.DOTALL)
+    }
+    facts = {term: re.sub(r"<[^>]+>", "", text) for term, text in cards["known"].items()}
+    assert facts == {
+        "For you": "2 CPU, 4Gi, 10Gi disk, 40 pods",
+        "Takes": "5 CPU, 6.2Gi of its host",
+        "Lives": "8h, at most 3d",
+        "Kubernetes": "v1.36.0",
+        "For": "every team",
+    }
+    assert cards["index"]["For"] == "search, data"
+
+
 PARAMETERS = """
 parameters:
   replicas: {type: integer, description: Control planes., default: 1, minimum: 1, maximum: 3}

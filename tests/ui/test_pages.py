@@ -56,7 +56,7 @@ VIEWS = [
     View("environment-collaborator", "dave", "/environments/ready", "Use it"),
     View("environment-long", "long", f"/environments/{LONGEST_NAME}", "Use it"),
     View("environment-done", "bob", "/environments/ready?done=extended", "Its end was moved."),
-    View("environment-waits", "bob", "/environments/waits", "Cancel waits"),
+    View("environment-waits", "bob", "/environments/waits", "Waiting for "),
     View("environment-usable", "bob", "/environments/imported", "Usable"),
     View("environment-retries", "bob", "/environments/retries", "Attempt"),
     View("environment-throttled", "bob", "/environments/throttled", "asked for a pause"),

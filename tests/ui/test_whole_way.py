@@ -28,6 +28,11 @@ async def test_ask_watch_use_extend_share_and_delete(
     )
     assert "project" in Systems(stack).holds(name)
 
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=bob.base)
+    await page.get_by_role("button", name=f"Copy the command moorage kubeconfig {name} --merge").click()
+    await bob.sees("Copied")
+    assert await page.evaluate("() => navigator.clipboard.readText()") == f"moorage kubeconfig {name} --merge"
+
     async with page.expect_download() as download:
         await page.get_by_role("link", name="Download the kubeconfig").click()
     file = tmp_path / "kubeconfig"
