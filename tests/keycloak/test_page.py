@@ -1,4 +1,4 @@
-"""A person signs in to the page at a real Keycloak, in a real Chromium."""
+"""A person signs in to the page at a real Keycloak, in a real Chromium, and does all of it there."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from embedded.stack.stack import Stack
 from tests.keycloak.conftest import REALM
-from tests.page.browser import page_app
+from tests.page.browser import entry_of, page_app, write_issuers
 from tests.support.sign_in import serving
-from tests.ui.browser import MAX_WAIT, launch
+from tests.support.stack import DAVE, hurried
+from tests.support.worker_processes import with_workers
+from tests.ui.browser import MAX_WAIT, launch, person
+from tests.ui.whole_way import live_on_the_page
 from tools.keycloak.server import Keycloak as Server
 
 
@@ -33,10 +37,10 @@ async def page() -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def sign_in(page: Page, person: str) -> None:
+async def sign_in(page: Page, who: str) -> None:
     """Fill in Keycloak's own form."""
-    await page.locator("#username").fill(person)
-    await page.locator("#password").fill(f"{person}-password")
+    await page.locator("#username").fill(who)
+    await page.locator("#password").fill(f"{who}-password")
     await page.locator("#kc-login").click()
 
 
@@ -56,3 +60,19 @@ async def test_a_person_in_no_team_is_refused_with_the_reason(page: Page, addres
     await page.goto(f"{address}/new")
     await sign_in(page, "carol")
     await expect(page.get_by_text("is in no group that is a team here")).to_be_visible()
+
+
+async def test_the_whole_way_of_one_who_signs_in_there(page: Page, server: Server, tmp_path: Path) -> None:
+    """Ensures that Keycloak's tokens carry a person from the request to the certificate, in every system."""
+    issuers = write_issuers(tmp_path / "issuers", entry_of(server.realm_url(REALM)))
+    options = hurried(environment={"MOORAGE_API__ISSUERS_FILE": str(issuers)})
+    assert page.context.browser
+    async with (
+        Stack(tmp_path / "stack", options) as stack,
+        with_workers(stack),
+        person(page.context.browser, stack, "alice@example.com") as alice,
+    ):
+        await alice.open("/")
+        await sign_in(alice.page, "alice")
+        await alice.page.wait_for_url(f"{alice.base}/")
+        await live_on_the_page(alice, DAVE.email, tmp_path)
