@@ -72,7 +72,11 @@ VIEWS = [
     View("state-rollout-none", "/platform/rollouts/none", ("There was no upgrade of all",)),
     View("state-rollout-running", "/platform/rollouts/running", ("Stop: begin no further wave", "1,204")),
     View("state-rollout-second-page", "/platform/rollouts/running?offset=50", ("51 to 70 of 70",)),
-    View("state-rollout-stopped", "/platform/rollouts/stopped", ("Stopped: 1 upgrade has failed.",)),
+    View(
+        "state-rollout-stopped",
+        "/platform/rollouts/stopped",
+        ("Stopped: 1 upgrade has failed.", "It was stopped"),
+    ),
     View("state-rollout-over", "/platform/rollouts/over", ("It is over", "12 upgraded")),
     View("state-reconcile-dry-run", "/platform/reconcile/1?dry_run=true", ("Missing or altered",)),
 ]
