@@ -45,7 +45,7 @@ test: $(VENV)/.dev  ## All tests that need nothing but this machine
 	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not stack and not e2e and not chart and not chaos and not keycloak and not ui and not postgres" $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile -m "not slow and not stack and not e2e and not chart and not chaos and not keycloak and not ui and not postgres" $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)
