@@ -91,7 +91,11 @@ class Services:
         return EnvironmentPage(environments=tuple(map(a_row, names)), frozen=self.frozen, next="more")
 
     async def first(self, _: object, filters: Filters, __: int) -> tuple[list[EnvironmentRow], bool]:
-        return ([a_row(name) for name in ORPHANS] if filters.ended else []), True
+        if filters.ended:
+            return [a_row(name) for name in ORPHANS], True
+        if filters.stuck:
+            return [], True
+        return list((await self.page(None, filters)).environments), False
 
     async def add_to_rows(self, rows: Sequence[EnvironmentRow], **_: str) -> tuple[EnvironmentRow, ...]:
         return tuple(rows)

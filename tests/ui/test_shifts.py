@@ -119,9 +119,15 @@ async def test_nothing_moves_while_a_step_fails_and_succeeds_at_last(
     assert await moved(page) == []
     closed = await why.evaluate("(each) => each.offsetHeight")
     await why.locator("summary").click()
-    assert await why.evaluate("(each) => each.offsetHeight >= each.querySelector('span').scrollHeight")
+    # A live update may replace it at any moment.
+    await page.wait_for_function(
+        "() => { const each = document.querySelector('#why-vcluster');"
+        " return each.offsetHeight >= each.querySelector('span').scrollHeight; }"
+    )
     if window == PHONE:
-        assert await why.evaluate("(each) => each.offsetHeight") > closed, "it has more than one line"
+        await page.wait_for_function(
+            "(closed) => document.querySelector('#why-vcluster').offsetHeight > closed", arg=closed
+        )
     await shoot(page, "live-failing-step-open", window_name(window))
     await why.locator("summary").click()
     await watch(page)

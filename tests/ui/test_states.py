@@ -45,7 +45,7 @@ class View:
 
 VIEWS = [
     *(View(f"state-{name}", f"/environments/{name}", SHOWS[name], "bob") for name in ENVIRONMENTS),
-    View("state-list", "/?order=state", ("orphaned", "There are more pages"), "bob"),
+    View("state-list", "/?order=state", ("orphaned", "Only the newest 500 are in this order"), "bob"),
     View("state-list-label", "/?label=app%3Dshop&template=small", (LONGEST, "Owner"), "bob"),
     View("state-list-no-label", "/?label=app%3Dnone", ("No environment has the label",), "bob"),
     View("state-list-none", "/?owner=x%40example.com", ("No environment passes these filters",), "bob"),
