@@ -180,7 +180,9 @@ class Bookings(BookingActivities):
 
 def _ended(name: str, outcome: Outcome | None, certificate: Any) -> EndedPlace:
     remark = "" if certificate else "its certificate cannot be read any more"
-    return EndedPlace(name=name, outcome=outcome, certificate=certificate, remark=remark)
+    return EndedPlace(
+        name=name, outcome=outcome, certificate=certificate, remark=remark, is_unproven=certificate is None
+    )
 
 
 async def _booking_of(run: WorkflowExecution) -> str:

@@ -37,13 +37,14 @@ class PlaceLeft(Frozen):
 class EndedPlace(Frozen):
     """An environment or a standby of a booking that is gone, and the certificate of its teardown.
 
-    `remark` says why there is no certificate.
+    `remark` says why there is no certificate. `is_unproven`: it was made, and its certificate cannot be read.
     """
 
     name: str
     outcome: Outcome | None = None
     certificate: Certificate | None = None
     remark: str = ""
+    is_unproven: bool = False
 
 
 class BookingStatus(Frozen):
@@ -77,9 +78,14 @@ class BookingStatus(Frozen):
 
     @property
     def nothing_left(self) -> bool:
-        """Whether no system has anything left of it: all has ended, and each certificate says so."""
-        certificates = [place.certificate for place in self.ended]
-        is_clean = all(one.nothing_left for one in certificates if one)
+        """Whether no system has anything left of it: all has ended, and each certificate says so.
+
+        A certificate that cannot be read says nothing.
+        """
+        is_clean = all(
+            place.certificate.nothing_left if place.certificate else not place.is_unproven
+            for place in self.ended
+        )
         return self.phase is BookingPhase.ENDED and is_clean
 
 

@@ -98,7 +98,9 @@ def test_the_list_has_a_line_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-@pytest.mark.parametrize(("left", "says"), [((), "nothing left"), (("ns/x",), "something is left")])
+@pytest.mark.parametrize(
+    ("left", "says"), [((), "nothing left"), (("ns/x",), "not all of it is certified as gone")]
+)
 def test_one_that_is_over_is_printed_with_its_certificate(
     monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...], says: str
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts.booking_workflow import EndedPlace
 from contracts.bookings import (
     MAX_AHEAD,
     MAX_SEATS,
@@ -43,6 +44,7 @@ from contracts.errors import RefusalReason
 from tests.contracts.test_admission import SMALL, an_ask
 from tests.contracts.test_pools import a_book as a_ledger
 from tests.contracts.test_pools import a_pool, a_standby_environment, hold, named
+from tests.support.booking_views import an_ended
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -406,3 +408,11 @@ def test_a_wrong_booking_has_one_sentence_at_its_field(what: str, field: str) ->
 
 def test_the_event_is_in_the_id_of_its_workflow() -> None:
     assert event_of(booking_id("kurs")) == "kurs"
+
+
+def test_a_booking_does_not_certify_what_it_could_not_read() -> None:
+    """Ensures that a seat whose certificate is lost is not "nothing left", unlike one that was never made."""
+    status = an_ended()
+    assert status.nothing_left
+    lost = EndedPlace(name="over-04", remark="its certificate cannot be read any more", is_unproven=True)
+    assert not status.model_copy(update={"ended": (*status.ended, lost)}).nothing_left

@@ -225,7 +225,8 @@ def _print_booking(view: BookingView) -> None:
     if view.phase == "ended":
         print_line()
         ended = local_time(view.ended_at)
-        print_line(f"Certificate, {ended}: {'nothing left' if view.nothing_left else 'something is left'}")
+        verdict = "nothing left" if view.nothing_left else "not all of it is certified as gone"
+        print_line(f"Certificate, {ended}: {verdict}")
         for place in view.ended:
             systems = place.certificate.systems if place.certificate else ()
             left = ", ".join(text for system in systems for text in system.left)
