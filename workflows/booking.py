@@ -196,7 +196,7 @@ class BookingWorkflow:
     def _end(self, actor: str) -> None:
         """End it; the first actor counts."""
         if not self._status.ended_by:
-            self._set(ended_by=actor)
+            self._set(ended_by=actor, phase=BookingPhase.ENDING)
 
     def _set(self, **fields: object) -> None:
         self._status = self._status.model_copy(update=fields)

@@ -41,7 +41,6 @@ _IN_WINDOW = """(selector) => {
     const box = document.querySelector(selector).getBoundingClientRect();
     return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight;
 }"""
-WINDOWS = [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")]
 
 
 def window_name(window: ViewportSize) -> str:
@@ -77,9 +76,16 @@ async def bob(harbour: Stack) -> AsyncIterator[Caller]:
         set_faults(harbour.url(part))
 
 
+@pytest.fixture(params=[pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
+def window(request: pytest.FixtureRequest) -> ViewportSize:
+    """The window of the reader: each test has both."""
+    size: ViewportSize = request.param
+    return size
+
+
 @pytest.fixture
-async def reader(browser: Browser, harbour: Stack) -> AsyncIterator[Person]:
-    async with person(browser, harbour, BOB.email, viewport=DESKTOP) as someone:
+async def reader(browser: Browser, harbour: Stack, window: ViewportSize) -> AsyncIterator[Person]:
+    async with person(browser, harbour, BOB.email, viewport=window) as someone:
         await someone.sign_in()
         yield someone
 
@@ -89,11 +95,9 @@ def fail(stack: Stack, part: Part, operation: str, status: int) -> None:
     set_faults(stack.url(part), Fault(operation=operation, kind=FaultKind.STATUS, status=status))
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_while_the_steps_pass(reader: Person, bob: Caller, window: ViewportSize) -> None:
     """Ensures that the text stays in its place, also when the page offers more because it is ready."""
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     await page.add_init_script(f"addEventListener('DOMContentLoaded', {_WATCH})")
     await bob.accepted(name)
     await reader.open(f"/environments/{name}")
@@ -102,13 +106,11 @@ async def test_nothing_moves_while_the_steps_pass(reader: Person, bob: Caller, w
     assert await moved(page) == []
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_while_a_step_fails_and_succeeds_at_last(
     reader: Person, harbour: Stack, bob: Caller, window: ViewportSize
 ) -> None:
     """Ensures that a cause has its line already, and all of its words where the reader asks for them."""
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     fail(harbour, *MAKING["vcluster"], 503)
     await bob.accepted(name)
     await reader.open(f"/environments/{name}")
@@ -137,13 +139,11 @@ async def test_nothing_moves_while_a_step_fails_and_succeeds_at_last(
     assert await moved(page) == []
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_when_it_cannot_be_made(
     reader: Person, harbour: Stack, bob: Caller, window: ViewportSize
 ) -> None:
     """Ensures that the cause is seen at once, and comes to its place on the page when the reader asks."""
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     # Held up until the page is open.
     fail(harbour, *MAKING["group"], 503)
     await bob.accepted(name)
@@ -164,12 +164,10 @@ async def test_nothing_moves_when_it_cannot_be_made(
     await expect(page.locator("#news .notice")).to_be_hidden()
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_while_it_is_undone_and_an_undo_fails(
     reader: Person, harbour: Stack, bob: Caller, window: ViewportSize
 ) -> None:
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     await bob.ready(name)
     fail(harbour, *UNMAKING["namespace"], 500)
     await reader.open(f"/environments/{name}")
@@ -190,13 +188,11 @@ async def test_nothing_moves_while_it_is_undone_and_an_undo_fails(
     assert await moved(page) == []
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_while_people_are_changed(
     reader: Person, harbour: Stack, bob: Caller, window: ViewportSize
 ) -> None:
     """Ensures that the place of a notice stays when it is over."""
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     await bob.ready(name)
     fail(harbour, *CHANGING["group"], 403)
     await bob.http.put(f"/environments/{name}/collaborators/{CAROL.email}")
@@ -211,12 +207,10 @@ async def test_nothing_moves_while_people_are_changed(
     assert await moved(page) == []
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 async def test_nothing_moves_while_the_connection_is_lost(
     reader: Person, harbour: Stack, bob: Caller, window: ViewportSize
 ) -> None:
     page, name = reader.page, unique("calm")
-    await page.set_viewport_size(window)
     await bob.ready(name)
     await reader.open(f"/environments/{name}")
     await watch(page)

@@ -282,7 +282,7 @@ async def test_a_teardown_that_is_stuck_is_shown_and_ended_when_it_can_be(bench:
     await bench.redeem(made.codes[0].code, "ann")
     await bench.until_ready("kurs-01")
     bench.house.script.before["vcluster.remove"] = fails_for_good()
-    await bench.end()
+    assert (await bench.end()).phase is BookingPhase.ENDING
 
     async def is_shown() -> bool:
         view = await bench.read()
