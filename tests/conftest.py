@@ -2,8 +2,10 @@
 
 import gc
 import os
+import time
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +72,13 @@ async def stranger(stack: Stack) -> AsyncIterator[Caller]:
     """A caller without a token."""
     async with calling(stack, None) as caller:
         yield caller
+
+
+@pytest.fixture
+def stopped_throttles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the clock of this process's rate limits, which allow more the longer a test takes."""
+    now = time.monotonic()
+    monkeypatch.setattr("starter.auth.rate_limit.time", SimpleNamespace(monotonic=lambda: now))
 
 
 #: No example has to be done in a certain time: machines are busy.

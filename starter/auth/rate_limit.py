@@ -11,6 +11,10 @@ from dataclasses import dataclass
 WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND = 60, 0.2
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 @dataclass
 class _Bucket:
     left: float
@@ -38,7 +42,7 @@ class Throttle:
         burst: int,
         per_second: float,
         remembered: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _now,
     ) -> None:
         self._burst, self._per_second, self._remembered, self._clock = burst, per_second, remembered, clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()

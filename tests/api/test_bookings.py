@@ -38,6 +38,7 @@ async def test_wrong_codes_are_answered_alike_and_are_denied_in_the_log(http: ht
     assert CODE not in str(lines)
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_who_tries_many_codes_has_to_wait_also_with_a_good_one(http: httpx.AsyncClient) -> None:
     for _ in range(CODES_BURST):
         problem(await http.post("/seats", json={"code": "K7QF"}), 422)
@@ -46,6 +47,7 @@ async def test_who_tries_many_codes_has_to_wait_also_with_a_good_one(http: httpx
     assert "Retry-After" in limited.headers
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_one_address_tries_no_more_codes_than_a_class_does(http: httpx.AsyncClient) -> None:
     for _ in range(CODES_BURST):
         await http.post("/seats", json={"code": "K7QF"})

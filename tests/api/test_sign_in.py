@@ -75,6 +75,7 @@ async def test_a_body_of_an_unknown_caller_is_not_read(app: FastAPI) -> None:
         assert await status("GET", path) == 200
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_wrong_tokens_are_slowed_down_and_logged(http: httpx.AsyncClient) -> None:
     """Ensures that 300 leave some lines, never the token, and that right ones are answered still."""
     with structlog.testing.capture_logs() as captured:
@@ -108,6 +109,7 @@ async def test_changes_and_denials_are_logged(http: httpx.AsyncClient) -> None:
     ]
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_who_asks_for_what_is_not_theirs_is_slowed_down(http: httpx.AsyncClient) -> None:
     with structlog.testing.capture_logs() as captured:
         codes = [(await http.delete("/freeze", headers=bearer(DEVELOPER))).status_code for _ in range(100)]

@@ -155,6 +155,7 @@ async def test_one_can_sign_out_while_the_session_cannot_be_renewed(
     assert (await http.get("/who")).status_code == 303
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_checks_of_a_form_are_limited_per_person(app: FastAPI, http: httpx.AsyncClient) -> None:
     """Ensures it together with the dry runs of the API: each asks the directory, a worker and Temporal."""
     asked = list[str]()

@@ -858,6 +858,7 @@ async def test_a_booking_that_is_over_is_one_certificate(
     assert "no environment was made, or Temporal has forgotten it" in text
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_the_code_of_a_seat_leads_to_its_environment(app: FastAPI, provider: Provider) -> None:
     async with signed_in(app, provider, "alice") as http:
         csrf = await csrf_of(http)

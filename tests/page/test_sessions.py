@@ -451,6 +451,7 @@ async def test_the_token_of_another_session_is_refused(app: FastAPI, provider: P
         assert (await one.post("/change", data={"csrf": token, "what": "it"})).status_code == 403
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_guessed_cookies_are_limited_and_one_line_each_in_the_log(own_app: FastAPI) -> None:
     async with browser(own_app) as http:
         with structlog.testing.capture_logs() as captured:
@@ -467,6 +468,7 @@ async def test_guessed_cookies_are_limited_and_one_line_each_in_the_log(own_app:
         assert f"{SESSION_COOKIE}=;" in answers[0].headers["set-cookie"]
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_a_copy_of_an_ended_session_is_refused_but_does_not_fill_the_log(
     own_app: FastAPI, provider: Provider
 ) -> None:

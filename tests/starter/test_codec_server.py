@@ -216,6 +216,7 @@ async def test_the_embedded_stack_tells_its_web_ui(tmp_path: Path) -> None:
             assert answer.headers["access-control-allow-origin"] == origin
 
 
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_it_logs_who_decrypts_and_slows_guesses_down(http: httpx.AsyncClient) -> None:
     """Ensures that who, from where, and the verdict are in the security log, and no token and no payload."""
     headers = {"X-Namespace": "default"}

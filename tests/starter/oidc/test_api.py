@@ -95,6 +95,7 @@ async def test_each_attack_is_401_with_one_sentence_one_line_in_the_security_log
     ],
     ids=["failing", "hanging", "10 MB of keys", "nested deeply", "of another issuer"],
 )
+@pytest.mark.usefixtures("stopped_throttles")
 async def test_an_issuer_that_does_not_answer_is_503_with_when_to_try_again(
     http: httpx.AsyncClient, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
