@@ -261,7 +261,7 @@ def test_commands_in_sentences_are_code(text: str, html: str) -> None:
             (StepState.DONE, StepState.RUNNING, StepState.WAITING),
             "1 of 3 steps are done.",
         ),
-        (Phase.GONE, (StepState.UNDONE, StepState.WAITING), "2 of 2 steps are undone or were not needed."),
+        (Phase.GONE, (StepState.UNDONE, StepState.WAITING), "Nothing left of 2 of 2 steps."),
         (Phase.TEARING_DOWN, (StepState.DONE, StepState.UNDOING), "0 of 2 steps are undone"),
     ],
 )
