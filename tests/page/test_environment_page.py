@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from contracts.environment import Outcome, Phase
-from starter.auth.policy import Principal
+from starter.auth.policy import Principal, Role
 from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
 from starter.request_errors import FieldProblem, InvalidRequest
 from tests.page.browser import SILENT, browser_of, csrf_of, own_state, page_app
@@ -118,6 +118,7 @@ FORMS = [
     ("transfer", {"to": "carol@example.com"}, "done=given"),
     ("delete", {"typed": " demo "}, "done=deleted"),
     ("cancel", {}, "done=cancelled"),
+    ("resume-teardown", {}, "done=resumed"),
     ("kubeconfig", {}, ""),
 ]
 
@@ -150,6 +151,18 @@ async def test_a_refusal_shows_the_page_as_it_is_with_the_sentence(
     assert "All ends are frozen: a migration" in answer.text
     for name in {"person", "to"} & set(fields):
         assert f'value="{fields[name]}"' in answer.text
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_only_the_platform_team_can_end_the_wait_of_a_deletion_that_is_stuck(
+    app: FastAPI, services: Services, role: Role
+) -> None:
+    """Ensures also that it is not offered to be deleted, which it is already."""
+    services.view = a_view(phase=Phase.TEARDOWN_INCOMPLETE, outcome=Outcome.DELETED)
+    async with browser_of(app, BOB.model_copy(update={"role": role})) as http:
+        text = (await http.get("/environments/demo")).text
+    assert ("Try again now" in text) == (role is Role.PLATFORM)
+    assert "Delete this environment" not in text
 
 
 async def test_a_wrong_name_deletes_nothing(http: httpx.AsyncClient, services: Services) -> None:

@@ -57,6 +57,7 @@ _NOTES = {
     "changed": "Its template is being changed.",
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
+    "resumed": "What is left is being undone now.",
 }
 
 
@@ -238,6 +239,13 @@ async def cancel(form: FormDep, commands: CommandsDep) -> Response:
     """Stop making it, and undo what was made."""
     change = commands.end(Verb.CANCEL, form.name, form.caller, form.key, form.life)
     return await form.answer(change, lambda _: form.back("cancelled"))
+
+
+@router.post("/resume-teardown")
+async def resume_teardown(form: FormDep, commands: CommandsDep) -> Response:
+    """Try again to undo what a teardown has given up on, without the wait for its next pass."""
+    change = commands.end(Verb.RESUME_TEARDOWN, form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("resumed"))
 
 
 def _download(name: str, text: str) -> Response:
