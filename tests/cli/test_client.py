@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from contracts.environment import Phase
-from starter.cli.client import api as api_client
-from starter.cli.client import response_errors as api_retries
+from starter.cli.client import api as api_module
+from starter.cli.client import http_client, slow_notice
 from starter.cli.client.api import Api
 from starter.cli.client.connection import Connection
 from starter.cli.errors import CliError, Code
@@ -89,7 +89,7 @@ def test_a_gateway_that_stays_away(
     served: Callable[[list[Answer]], Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a stream that does not come back ends as unreachable, in the words of who answered."""
-    monkeypatch.setattr(api_client, "RECONNECT_SECONDS", 0.7)
+    monkeypatch.setattr(http_client, "RECONNECT_SECONDS", 0.7)
     problem = {
         "title": "A system that is needed does not answer",
         "detail": "Temporal is away.",
@@ -134,7 +134,7 @@ def test_a_proxy_answers_for_a_moment(
     served: Callable[[list[Answer]], Api], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     """Ensures that a call is repeated with its key when a proxy says that the API is away."""
-    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(http_client, "PAUSE_SECONDS", 0.0)
     away = (status, HTML, "<html>away</html>")
     done = {"kind": "created", "message": "It is being made.", "name": "demo"}
     with served([away, away, (200, "application/json", json.dumps(done))]) as api:
@@ -150,7 +150,7 @@ def test_a_proxy_goes_on_answering(
     may_be_taken: bool,
 ) -> None:
     """Ensures that it is said that a proxy answered, and of a change that it may have accepted."""
-    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(http_client, "PAUSE_SECONDS", 0.0)
     with served([(502, HTML, "<html>")]) as api, pytest.raises(CliError) as failed:
         api.call(method, "environments", key="k")
     assert failed.value.code is Code.UNREACHABLE
@@ -186,8 +186,9 @@ def test_a_slow_api(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Ensures that the wait is reported once, and that a read gives up after one timeout in all."""
-    monkeypatch.setattr(api_retries, "NOTICE_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(api_client, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(slow_notice, "NOTICE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(api_module, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(http_client, "READ_SECONDS", 0.5)
     with served([(200, "silent", "")]) as api, pytest.raises(CliError, match="no answer in time") as failed:
         api.call("GET", "environments")
     assert failed.value.code is Code.UNREACHABLE
@@ -204,7 +205,7 @@ def test_a_slow_api(
 )
 def test_why_it_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, url: str, reason: str) -> None:
     """Ensures that the reason is named."""
-    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(http_client, "PAUSE_SECONDS", 0.0)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with (
@@ -229,14 +230,14 @@ def test_a_change_whose_answer_is_lost(
     monkeypatch: pytest.MonkeyPatch, method: str, error: httpx.HTTPError, is_open: bool
 ) -> None:
     """Ensures that a person learns that it may have happened, also if later attempts did not connect."""
-    monkeypatch.setattr(api_client, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(http_client, "PAUSE_SECONDS", 0.0)
     errors: list[Exception] = [error, *(httpx.ConnectError("refused") for _ in range(9))]
 
     def fail(*_: object, **__: object) -> httpx.Response:
         raise errors.pop(0)
 
     with Api(Connection("http://127.0.0.1:1", "t")) as api:
-        monkeypatch.setattr(api._http, "request", fail)
+        monkeypatch.setattr(api._client._http, "request", fail)
         with pytest.raises(CliError) as failed:
             api.call(method, "environments/demo/resize", body={})
     assert ("may have accepted the request nevertheless" in str(failed.value)) is is_open
@@ -245,6 +246,6 @@ def test_a_change_whose_answer_is_lost(
 
 def test_a_url_that_is_none() -> None:
     """Ensures that a broken URL is bad input."""
-    with pytest.raises(CliError, match="is not a URL") as failed:
-        Api(Connection("http://[::1", "t"))
+    with Api(Connection("http://[::1", "t")) as api, pytest.raises(CliError, match="is not a URL") as failed:
+        api.call("GET", "environments")
     assert failed.value.code is Code.BAD_INPUT

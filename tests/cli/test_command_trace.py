@@ -13,7 +13,7 @@ from starter.cli import verbosity
 from starter.cli.app import build
 from starter.cli.client import command_trace
 from starter.cli.client.connection import Connection
-from starter.cli.client.single_call import post_once
+from starter.cli.client.single_call import call_once
 
 
 class Server:
@@ -69,7 +69,7 @@ def run(*arguments: str) -> click.testing.Result:
 def test_all_calls_of_a_command_are_one_trace(server: Server) -> None:
     run("history", "demo")
     run("history", "demo")
-    post_once(Connection(server.url, "t"), "environments/demo/credential", {})
+    call_once(Connection(server.url, "t"), "POST", "environments/demo/credential", body={})
     first, *others = [parse_traceparent(trace) for trace in server.traces]
     assert first
     assert {trace.trace_id for trace in others if trace} == {first.trace_id}

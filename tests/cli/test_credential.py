@@ -268,7 +268,8 @@ class FakeApi:
         self.body: dict[str, Any] = {}
         self.valid_seconds = 600
 
-    def call(self, method: str, path: str, *, body: Any = None) -> Any:
+    def call(self, method: str, path: str, *, body: Any = None, once: bool = False) -> Any:
+        assert once, "it pays for the whole client"
         assert (method, path) == ("POST", "environments/demo/credential")
         self.body = body
         if self.failure:

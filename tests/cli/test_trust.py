@@ -1,6 +1,7 @@
 """What stands between a command and the API: certificates, proxies, names, ports, and pages of others."""
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -183,7 +184,12 @@ def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(403, "text/html", "<html>") as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         assert "the proxy refuses it (403" in str(refusal("https://moorage.example"))
-    failed = refusal("https://moorage.example")
+    with socket.socket() as unheard:
+        # Nothing listens at a port that is only bound, and no other program gets it.
+        unheard.bind(("127.0.0.1", 0))
+        port = unheard.getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        failed = refusal("https://moorage.example")
     assert f"through the proxy 127.0.0.1:{port}: connection refused" in str(failed)
     assert "NO_PROXY" in failed.next_steps[0]
 

@@ -262,7 +262,7 @@ def test_commands_in_sentences_are_code(text: str, html: str) -> None:
             "1 of 3 steps are done.",
         ),
         (Phase.GONE, (StepState.UNDONE, StepState.WAITING), "Nothing left of 2 of 2 steps."),
-        (Phase.TEARING_DOWN, (StepState.DONE, StepState.UNDOING), "0 of 2 steps are undone"),
+        (Phase.TEARING_DOWN, (StepState.DONE, StepState.UNDOING), "Nothing left of 0 of 2 steps."),
     ],
 )
 def test_steps_are_counted_by_what_is_done_with_them(

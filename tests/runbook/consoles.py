@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from starter.cli.client.response_errors import SLOW_NOTICE
+from starter.cli.client.slow_notice import SLOW_NOTICE
 
 _PART = re.compile(
     r"^ *<!-- situation: (?P<situation>.+?) -->$|^(?P<indent> *)```console\n(?P<console>.*?)^(?P=indent)```$",

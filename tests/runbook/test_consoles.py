@@ -2,7 +2,7 @@
 
 import pytest
 
-from starter.cli.client.response_errors import SLOW_NOTICE as NOTICE
+from starter.cli.client.slow_notice import SLOW_NOTICE as NOTICE
 from tests.runbook.consoles import Command, Situation, parts_of
 
 PAGE = """# Page

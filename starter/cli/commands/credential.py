@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,7 +75,7 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
         lambda: _open_api(connection),
         name,
         life,
-        lambda: request_certificate(_SingleCall(connection), name, person=person, life=life),
+        lambda: _requested(connection, name, person, life),
     )
     if is_exact:
         cache.keep(found, url, name, life, person)
@@ -89,25 +88,9 @@ def _open_api(connection: "Connection") -> "Api":
     return Api(connection, quiet=True)
 
 
-class _SingleCall:
-    """Makes one call without the whole client, which does what remains if that is not the end of it."""
-
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
-
-    def call(self, method: str, path: str, *, body: Any = None) -> Any:
-        from starter.cli.client.single_call import post_once
-
-        first = post_once(self._connection, path, body)
-        if first is not None and first.status == HTTPStatus.OK:
-            try:
-                return json.loads(first.content)
-            except (ValueError, RecursionError):
-                pass
-        from starter.cli.client.api import Api
-
-        with Api(self._connection, quiet=True) as api:
-            return api.call(method, path, body=body, first=first)
+def _requested(connection: "Connection", name: str, person: str, life: str) -> ClientCertificate:
+    with _open_api(connection) as api:
+        return request_certificate(api, name, person=person, life=life)
 
 
 def exec_credential(certificate: ClientCertificate, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class ClientCertificate:
 class Caller(Protocol):
     """What is needed of a client of the API: one call, whose failure is a CliError."""
 
-    def call(self, method: str, path: str, *, body: Any = None) -> Any:
+    def call(self, method: str, path: str, *, body: Any = None, once: bool = False) -> Any:
         """Return the JSON of the answer."""
 
 
@@ -46,9 +46,8 @@ def request_certificate(api: Caller, name: str, *, person: str, life: str) -> Cl
     command = f"moorage kubeconfig {name} --merge"
     now = datetime.now(UTC)
     try:
-        answer = api.call(
-            "POST", f"{environment_path(name)}/credential", body={"request": request, "life": life or None}
-        )
+        path = f"{environment_path(name)}/credential"
+        answer = api.call("POST", path, body={"request": request, "life": life or None}, once=True)
     except CliError as error:
         problem = error.problem or {}
         if problem.get("status") == HTTPStatus.UNPROCESSABLE_ENTITY:

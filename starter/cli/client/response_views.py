@@ -1,0 +1,68 @@
+"""The view by which each response of the API is checked before a command sees it."""
+
+import json
+import re
+from typing import Any
+
+from starter.cli.client.booking_views import BookingCodes, BookingList, BookingView
+from starter.cli.client.rollout_views import RolloutView
+from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
+from starter.cli.client.template_views import TemplateList, TemplateView
+from starter.cli.client.views import (
+    CallerView,
+    CapacityView,
+    CredentialView,
+    Done,
+    EnvironmentPage,
+    EnvironmentView,
+    FreezeAnswer,
+    HistoryView,
+    PoolList,
+    PoolView,
+    RequestsChecked,
+    SignInOptions,
+    View,
+    parse,
+)
+
+#: The view of a response by method and path; the first match counts.
+_RESPONSES: tuple[tuple[str, str, type[View]], ...] = (
+    ("GET", "templates", TemplateList),
+    ("GET", "templates/.*", TemplateView),
+    ("GET", "environments", EnvironmentPage),
+    ("GET", "environments/[^/]*", EnvironmentView),
+    ("GET", "environments/[^/]*/history", HistoryView),
+    ("POST", "environments/[^/]*/credential", CredentialView),
+    ("POST|PUT|DELETE", "environments(/.*)?", Done),
+    ("POST", "requests/check", RequestsChecked),
+    (".*", "freeze", FreezeAnswer),
+    (".*", "sweeps(/.*)?", SweepView),
+    (".*", "leavers(/.*)?", LeaversView),
+    (".*", "reconcile(/.*)?", ReconcileView),
+    (".*", "rollouts(/.*)?", RolloutView),
+    ("GET", "capacity", CapacityView),
+    ("GET", "pools", PoolList),
+    ("POST", "pools/[^/]*/resume", PoolView),
+    ("POST", "bookings(/[^/]*/codes)?", BookingCodes),
+    ("GET", "bookings", BookingList),
+    ("GET|DELETE", "bookings/[^/]*", BookingView),
+    ("POST", "seats", Done),
+    ("GET", "sign-in", SignInOptions),
+    ("GET", "whoami", CallerView),
+)
+
+
+def parse_answer(content: bytes, method: str, path: str) -> Any:
+    """Return the JSON of a response to this call.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, or not what this call returns.
+    """
+    document = json.loads(content)
+    parse(document, _view_of(method, path))
+    return document
+
+
+def _view_of(method: str, path: str) -> type[View]:
+    return next(view for methods, paths, view in _RESPONSES
+                if re.fullmatch(methods, method) and re.fullmatch(paths, path))  # fmt: skip
