@@ -31,11 +31,15 @@ with workflow.unsafe.imports_passed_through():
 
 #: Between two looks at the pools while nothing happens: hours begin and end, and standbys age.
 LOOK_INTERVAL = timedelta(minutes=1)
-#: One start of a standby: a call to Temporal.
+#: One start of a standby: a call to Temporal, which is repeated if it fails or its worker is killed in it.
 START_TIMEOUT = timedelta(seconds=30)
+#: One attempt of it: longer than the timeout of the call. A repeat that finds it started has started it.
+START_ATTEMPT_TIMEOUT = timedelta(seconds=12)
 #: How long an environment that was given a standby may take to come to it, before it makes its own: the steps
 #: before that take seconds.
 GIVEN_TIME = timedelta(minutes=5)
+#: Runs that began before this give those places away at once, as their histories do.
+_KEEP_PLACES_OF_ENDED_BOOKINGS = "keep-places-of-ended-bookings"
 #: The length of the random part of a standby's name.
 _NAME_LENGTH = 12
 
@@ -146,13 +150,23 @@ class PoolKeeper:
         pools.booked = booked_pools(ledger, workflow.now())
         for name in pools.surplus(workflow.now()):
             life = pools.standbys.pop(name).life
-            ledger.remove(name)
+            if not self._is_of_ended_booking(name):
+                ledger.remove(name)
             self._end(StandbyName(name=name, life=life), WithdrawInput(reason="its pool wants it no more"))
         await self._withdraw()
         for pool in pools.all_pools:
             for _ in range(pools.missing(pool, workflow.now())):
                 if not await self._start(pool):
                     break
+
+    def _is_of_ended_booking(self, name: str) -> bool:
+        """Return whether it is a standby of a booking that has ended: it holds its place until it is gone.
+
+        By what is held, the booking knows for which standbys it waits; a list of Temporal may be late.
+        """
+        place = self._ledger.get(name)
+        is_left = place is not None and place.booking and place.booking not in self._ledger.bookings
+        return bool(is_left) and workflow.patched(_KEEP_PLACES_OF_ENDED_BOOKINGS)
 
     async def _start(self, pool: WantedPool) -> bool:
         """Start a standby where there is room; return whether there was."""
@@ -190,6 +204,7 @@ class PoolKeeper:
                 PoolActivities.start,
                 StartStandbyInput(start=start, pool=pool.key, task_queue=queue),
                 task_queue=undo_queue(queue),
+                start_to_close_timeout=START_ATTEMPT_TIMEOUT,
                 schedule_to_close_timeout=START_TIMEOUT,
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1)),
                 summary=f"start {name}",

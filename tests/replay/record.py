@@ -746,6 +746,17 @@ async def _bookings(house: CapacityBench) -> dict[str, WorkflowHistory]:
     }
 
 
+async def _ended_booking(house: CapacityBench) -> dict[str, WorkflowHistory]:
+    """A booking ends while its standbys wait: they hold their places until they are gone."""
+    bench = BookingBench(house)
+    await bench.book(2)
+    await bench.until_standbys(2)
+    await bench.end()
+    await bench.handle().result()
+    await house.until_held()
+    return {"capacity-ended-booking": await house.client.get_workflow_handle(CAPACITY_ID).fetch_history()}
+
+
 async def _pools(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """A pool is filled, a standby is handed out, and the pool is emptied."""
     await want(house, a_pool(ready=2))
@@ -1029,6 +1040,8 @@ OF_THE_POOLS = ("capacity-pools",)
 #: A booking that goes on in a new run and is ended by a person, one that ends at its time in the middle of
 #: provisioning, and the workflow of the capacity that holds their room.
 OF_THE_BOOKINGS = ("booking-renewed", "booking-carried", "booking-at-its-time", "capacity-bookings")
+#: The workflow of the capacity when a booking ends whose standbys wait.
+OF_ENDED_BOOKING = ("capacity-ended-booking",)
 #: Runs of an environment that goes on in a new run.
 OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
@@ -1057,6 +1070,7 @@ async def record() -> None:
         (OF_THE_CAPACITY, _capacity, SHORT_RUNS),
         (OF_THE_POOLS, _pools, ()),
         (OF_THE_BOOKINGS, _bookings, ()),
+        (OF_ENDED_BOOKING, _ended_booking, ()),
         (OF_GIVEN_UP, _given_up, SHORT_RUNS),
     ):
         if all((HISTORIES / f"{name}.json").exists() for name in names):

@@ -12,7 +12,15 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from contracts.environment import Finding
-from tests.replay.record import HISTORIES, OF_GIVEN_UP, OF_THE_BOOKINGS, OF_THE_CAPACITY, OF_THE_POOLS, PATHS
+from tests.replay.record import (
+    HISTORIES,
+    OF_ENDED_BOOKING,
+    OF_GIVEN_UP,
+    OF_THE_BOOKINGS,
+    OF_THE_CAPACITY,
+    OF_THE_POOLS,
+    PATHS,
+)
 from worker.runner import workflow_runner
 from workflows import saga, steps
 from workflows.registry import HOST_WORKFLOWS, WORKFLOWS
@@ -47,7 +55,10 @@ async def test_every_recorded_history_replays(path: Path) -> None:
 
 def test_every_path_has_been_recorded() -> None:
     recorded = {path.stem for path in HISTORIES.glob("*.json")}
-    missing = sorted({*PATHS, *OF_THE_CAPACITY, *OF_THE_POOLS, *OF_THE_BOOKINGS, *OF_GIVEN_UP} - recorded)
+    missing = sorted(
+        {*PATHS, *OF_THE_CAPACITY, *OF_THE_POOLS, *OF_THE_BOOKINGS, *OF_ENDED_BOOKING, *OF_GIVEN_UP}
+        - recorded
+    )
     assert not missing, f"run python -m tests.replay.record: no history of {missing}"
 
 

@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import booking_audit, bookings
 from contracts.booking_workflow import BookingPhase, BookingStatus
 from contracts.bookings import booking_id
+from contracts.capacity import reconciliation
 from contracts.capacity.models import CAPACITY_ID
 from contracts.environment import MOORAGE_ACTOR, Outcome
 from contracts.environment_workflow import ActorInput, ExtendInput
@@ -23,6 +24,7 @@ from contracts.types.naming import workflow_id
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
 from starter.bookings.reader import BookingNotFound
 from starter.bookings.service import WrongCode
+from starter.environments.requests import service as requests_module
 from starter.temporal.errors import TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused
 from tests.support.deadline import HANG
@@ -451,6 +453,64 @@ async def test_a_pass_that_fails_or_is_cut_is_made_again(
     status = await end_of(bench)
     assert failed
     assert status.nothing_left
+
+
+async def test_a_seat_that_has_a_place_and_may_still_start_keeps_the_booking_open(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that for a person whose API was killed before it started the environment."""
+
+    async def killed(*_: Any) -> None:
+        raise TemporalUnavailable
+
+    made = await bench.book(2)
+    monkeypatch.setattr(requests_module, "start_environment", killed)
+    with pytest.raises(TemporalUnavailable):
+        await bench.redeem(made.codes[0].code, "ann")
+    await bench.end()
+
+    async def is_left() -> bool:
+        left = {place.name: place.why for place in (await bench.status()).left}
+        return left.get("kurs-01") == "it has a place, and may still start"
+
+    await until(is_left, "it is shown as left")
+    await bench.house.until_audited(2)
+    assert (await bench.status()).phase is BookingPhase.ENDING
+    # After this time it cannot start any more, and the next audit takes its place back.
+    monkeypatch.setattr(reconciliation, "START_GRACE", timedelta(0))
+    status = await end_of(bench)
+    [seat] = [place for place in status.ended if place.name == "kurs-01"]
+    assert seat.remark == bookings.NO_RECORD
+    assert status.nothing_left
+
+
+async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that although lists are late, and the capacity has ended the standby before anybody looks."""
+    held = bookings.Bookings._held
+
+    async def list_nothing(*_: Any) -> list[str]:
+        return []
+
+    async def look_later(self: Any, input: Any) -> frozenset[str]:
+        async def is_ended() -> bool:
+            return not await patiently(bench.house.reservations.list_pools)
+
+        await until(is_ended, "the capacity has no pool of the booking any more")
+        return await held(self, input)
+
+    await bench.book(2)
+    await bench.until_standbys(2)
+    names = {id.removeprefix("environment/") for id in await bench.open_standbys()}
+    monkeypatch.setattr(bookings.Bookings, "_list_open", list_nothing)
+    monkeypatch.setattr(bookings.Bookings, "_held", look_later)
+    await bench.end()
+    status = await end_of(bench)
+    assert {place.name for place in status.ended} == names
+    assert all(place.certificate for place in status.ended)
+    assert status.nothing_left
+    await bench.house.until_held()
 
 
 async def test_another_worker_goes_on_at_any_moment() -> None:
