@@ -204,6 +204,24 @@ POOL_MISSED = Metric(
 POOL_STOPPED = Metric(
     "moorage_warm_pool_stopped", "1 if the pool makes no more standbys, because they fail.", ("template",)
 )
+BOOKING_SEATS = Metric(
+    "moorage_booking_seats", "Seats of the bookings that are not over, by template.", ("template", "state")
+)
+BOOKING_STANDBYS = Metric(
+    "moorage_booking_standbys",
+    "Standbys of bookings that begin soon or have started, ready or in the making.",
+    ("template", "state"),
+)
+BOOKING_STANDBYS_WANTED = Metric(
+    "moorage_booking_standbys_wanted",
+    "Standbys that are to be ready for the free seats of bookings that begin soon or have started.",
+    ("template",),
+)
+BOOKING_STANDBYS_STOPPED = Metric(
+    "moorage_booking_standbys_stopped",
+    "Bookings for which no more standbys are made, because they fail.",
+    ("template",),
+)
 
 #: What the worker serves through Temporal's SDK, which has to know the buckets before.
 WORKER_HISTOGRAMS = (REQUEST_TO_USABLE, REQUEST_TO_READY, STEP_DURATION, CALL_DURATION)

@@ -41,6 +41,7 @@ from starter.auth.authentication import Authentication
 from starter.auth.oidc.issuers import load_issuers
 from starter.auth.rate_limit import Throttle
 from starter.auth.tokens import load_tokens
+from starter.bookings.metrics import read_booking_state
 from starter.bookings.service import BookingService
 from starter.catalogue.loader import load_catalogue
 from starter.config_files.reloading import Reloaded
@@ -255,6 +256,7 @@ def _add_services(
         capacity=lambda: reservations.state(StateInput(person="", teams=())),
         orphans=lambda: count_orphans(client, reader),
         pools=lambda: read_pools(reservations, lambda: catalogue.current().offered_to((), everything=True)),
+        bookings=lambda: read_booking_state(state.bookings.reader, reservations.list_pools),
         own_queues=settings.own_queues,
     )
     state.kubeconfigs = KubeconfigReader(access, clusters, state.credentials)

@@ -16,6 +16,7 @@ from workflows.booking import BookingWorkflow
 #: Bookings that a list shows.
 MAX_LISTED = 200
 _LISTED = f"WorkflowType = '{BOOKING_WORKFLOW}' AND ExecutionStatus != 'ContinuedAsNew'"
+_OPEN = f"WorkflowType = '{BOOKING_WORKFLOW}' AND ExecutionStatus = 'Running'"
 CLOSED_FROM_OUTSIDE = (
     "Its workflow was closed from outside: its room is free again, and its environments end by themselves."
 )
@@ -40,6 +41,12 @@ class BookingReader:
             runs = self._client.list_workflows(_LISTED, limit=MAX_LISTED, rpc_timeout=CALL_TIMEOUT)
             rows = [row async for run in runs if (row := await _row_of(run))]
         return tuple(sorted(rows, key=lambda row: row.ends_at, reverse=True))
+
+    async def list_open(self) -> tuple[BookingRow, ...]:
+        """Return the bookings that are not over, also those that are ending."""
+        with map_rpc_errors():
+            runs = self._client.list_workflows(_OPEN, limit=MAX_LISTED, rpc_timeout=CALL_TIMEOUT)
+            return tuple([row async for run in runs if (row := await _row_of(run))])
 
     async def is_open(self, event: str) -> bool:
         """Return whether the event has a booking that is not over."""

@@ -25,6 +25,7 @@ from contracts.expiry_sweep import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFL
 from contracts.telemetry import metrics
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
+from starter.monitoring.booking_metrics import BookingState, booking_gauges
 from starter.monitoring.gauges import gauge, labelled
 from starter.monitoring.reconcile_metrics import ReconcileState, ReconcileSweepReader, reconcile_gauges
 from starter.monitoring.warnings import (
@@ -75,10 +76,14 @@ class InstallationState:
     reconcile: ReconcileState | None = None
     capacity: CapacityState | None = None
     pools: tuple[PoolCount, ...] = ()
+    bookings: BookingState = field(default_factory=BookingState)
 
 
 class InstallationMetrics(Collector):
-    """Collects the gauges. `capacity`, `orphans` and `pools` read what other parts of the API know."""
+    """Collects the gauges.
+
+    `capacity`, `orphans`, `pools` and `bookings` read what other parts of the API know.
+    """
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class InstallationMetrics(Collector):
         capacity: Callable[[], Awaitable[CapacityState]],
         orphans: Callable[[], Awaitable[int]],
         pools: Callable[[], Awaitable[tuple[PoolCount, ...]]],
+        bookings: Callable[[], Awaitable[BookingState]],
         own_queues: OwnQueues = NO_OWN_QUEUES,
     ) -> None:
         self._client = client
@@ -99,6 +105,7 @@ class InstallationMetrics(Collector):
         self._capacity = capacity
         self._orphans = orphans
         self._pools = pools
+        self._bookings = bookings
         self._orphaned: int | None = None
         self._orphans_read_at = float("-inf")
         self._state: InstallationState | None = None
@@ -150,6 +157,7 @@ class InstallationMetrics(Collector):
             yield from _capacity_gauges(state.capacity)
         if state.pools:
             yield from _pool_gauges(state.pools)
+        yield from booking_gauges(state.bookings)
 
     async def _read(self) -> None:
         state = InstallationState()
@@ -160,6 +168,7 @@ class InstallationMetrics(Collector):
             self._read_reconcile,
             self._read_capacity,
             self._read_pools,
+            self._read_bookings,
         )
         results = await asyncio.gather(
             *(read(state) for read in reads), self._read_orphans(), return_exceptions=True
@@ -204,6 +213,9 @@ class InstallationMetrics(Collector):
 
     async def _read_pools(self, state: InstallationState) -> None:
         state.pools = await self._pools()
+
+    async def _read_bookings(self, state: InstallationState) -> None:
+        state.bookings = await self._bookings()
 
     async def _read_orphans(self) -> None:
         if time.monotonic() - self._orphans_read_at >= ORPHANS_INTERVAL_SECONDS:

@@ -13,6 +13,7 @@ from starter.auth.oidc.issuers import load_issuers
 from starter.auth.tokens import load_tokens
 from starter.catalogue.loader import load_catalogue
 from starter.setup.areas import Area
+from starter.setup.bookings import Bookings
 from starter.setup.check import Found, SetupCheck, well
 from starter.setup.control_plane import ControlPlane
 from starter.setup.environments import Environments
@@ -82,7 +83,8 @@ def all_checks(
     of_running: tuple[SetupCheck, ...] = ()
     if running:
         of_pools = WarmPools(temporal, files.templates).parts(templates, schedules)
-        of_running = (*temporal.running_parts(schedules), *of_pools)
+        of_bookings = Bookings(temporal).parts(schedules)
+        of_running = (*temporal.running_parts(schedules), *of_pools, *of_bookings)
     return (
         templates,
         *tokens,

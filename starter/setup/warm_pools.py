@@ -33,6 +33,7 @@ class WarmPools:
             pools = await Reservations(client).list_pools()
         except NoWorker:
             return well("no worker answers, so it is not known how they stand")
+        pools = tuple(pool for pool in pools if not pool.booking)
         stopped = [pool for pool in pools if pool.has_stopped]
         if stopped:
             detail = " ".join(f"{pool.template} has stopped: {pool.problem}" for pool in stopped)

@@ -60,6 +60,10 @@ HEALTHY: Mapping[str, str] = {
     'moorage_host_capacity{host="one",resource="memory",unit="byte"}': f"100x{MINUTES}",
     'moorage_host_reserved{host="one",resource="memory",unit="byte"}': f"50x{MINUTES}",
     'moorage_warm_pool_stopped{template="small"}': ZERO,
+    'moorage_booking_standbys_wanted{template="small"}': f"5x{MINUTES}",
+    'moorage_booking_standbys{template="small",state="ready"}': f"5x{MINUTES}",
+    'moorage_booking_standbys{template="small",state="making"}': ZERO,
+    'moorage_booking_standbys_stopped{template="small"}': ZERO,
     'moorage_certificate_expiry_timestamp_seconds{certificate="temporal client",host=""}': (
         f"{365 * DAY}x{MINUTES}"
     ),
@@ -79,6 +83,9 @@ class Case:
 
 
 _POOL = 'moorage_warm_pool_stopped{template="small"}'
+_BOOKED_READY = 'moorage_booking_standbys{template="small",state="ready"}'
+_BOOKED_WANTED = 'moorage_booking_standbys_wanted{template="small"}'
+_BOOKED_STOPPED = 'moorage_booking_standbys_stopped{template="small"}'
 _POLLERS = 'moorage_task_queue_pollers{task_queue="moorage",task_type="workflow"}'
 _ENSURE = 'moorage_step_failures_total{step="vcluster",action="ensure",cause="NeverReady"}'
 _REMOVE = 'moorage_step_failures_total{step="project",action="remove",cause="Unavailable"}'
@@ -240,6 +247,25 @@ CASES = (
     Case("a warm pool has stopped", {_POOL: UP}, ("MoorageWarmPoolStopped",)),
     Case("a warm pool was resumed", {_POOL: "1x30 0x30"}, near="MoorageWarmPoolStopped"),
     Case("no template keeps a warm pool", {_POOL: None}, near="MoorageWarmPoolStopped"),
+    Case("standbys of a booking fail", {_BOOKED_STOPPED: "0x30 1x30"}, ("MoorageBookingStandbysStopped",)),
+    Case(
+        "those of a booking were mended", {_BOOKED_STOPPED: "1x30 0x30"}, near="MoorageBookingStandbysStopped"
+    ),
+    Case(
+        "standbys of a booking are missing when it begins",
+        {_BOOKED_READY: "5x20 3x100"},
+        ("MoorageBookingStandbysMissing",),
+    ),
+    Case(
+        "standbys of a booking are being made",
+        {_BOOKED_WANTED: "0x30 20x100", _BOOKED_READY: "0x30 5 10 15 20x100"},
+        near="MoorageBookingStandbysMissing",
+    ),
+    Case(
+        "nothing is booked",
+        {_BOOKED_READY: None, _BOOKED_WANTED: None, _BOOKED_STOPPED: None},
+        near="MoorageBookingStandbysStopped",
+    ),
     Case("a host is full", {_RESERVED: f"95x{MINUTES}"}, ("MoorageCapacityNearlyFull",)),
     Case("a host has room", {_RESERVED: f"85x{MINUTES}"}, near="MoorageCapacityNearlyFull"),
     Case(

@@ -134,6 +134,9 @@ def test_all_that_is_listed_is_served(served: Served) -> None:
         # No template of this stack keeps a warm pool.
         *("moorage_warm_pool_standbys", "moorage_warm_pool_wanted", "moorage_warm_pool_taken"),
         *("moorage_warm_pool_missed", "moorage_warm_pool_stopped"),
+        # Nothing is booked there.
+        *("moorage_booking_seats", "moorage_booking_standbys"),
+        *("moorage_booking_standbys_wanted", "moorage_booking_standbys_stopped"),
     }
     assert not served.samples("moorage_payloads_refused_total"), "all payloads are ours"
 

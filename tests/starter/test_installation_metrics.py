@@ -12,14 +12,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.booking_workflow import BookingPhase
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
 from contracts.capacity.pools import MAX_FAILURES, PoolCount
 from contracts.environment import Phase, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult, SurveyedSystem
 from contracts.warm_pool import WarmPool
+from starter.bookings.metrics import read_booking_state
+from starter.bookings.schemas import BookingRow
 from starter.environments.orphans import count_orphans
 from starter.monitoring import installation_metrics
+from starter.monitoring.booking_metrics import BookingState
 from starter.monitoring.installation_metrics import InstallationMetrics
 from starter.temporal.errors import NoWorker
 from tests.starter.test_attention import Pretended, scheduled
@@ -93,9 +97,21 @@ def a_read(*answers: Any) -> Read:
     return read
 
 
-def metrics_of(client: Any, capacity: Read, orphans: Read, pools: Read | None = None) -> InstallationMetrics:
+def metrics_of(
+    client: Any,
+    capacity: Read,
+    orphans: Read,
+    pools: Read | None = None,
+    bookings: Read | None = None,
+) -> InstallationMetrics:
     return InstallationMetrics(
-        client, Sweep(), Reconcile(), capacity=capacity, orphans=orphans, pools=pools or a_read(())
+        client,
+        Sweep(),
+        Reconcile(),
+        capacity=capacity,
+        orphans=orphans,
+        pools=pools or a_read(()),
+        bookings=bookings or a_read(BookingState()),
     )
 
 
@@ -151,6 +167,67 @@ async def test_warm_pools_are_shown_by_template() -> None:
     assert [found["moorage_warm_pool_stopped", name] for name in ("small", "ci")] == [0, 1]
     without = await served(metrics_of(Installation(), a_read(STATE), a_read(0)))
     assert not [name for name, *_ in without if "warm_pool" in name]
+
+
+def a_row(**fields: Any) -> BookingRow:
+    now = datetime.now(UTC)
+    row = {"event": "kurs", "owner": "pia@example.com", "template": "small", "phase": BookingPhase.OPEN}
+    return BookingRow(**row | {"seats": 10, "taken": 3, "starts_at": now, "ends_at": now} | fields)
+
+
+async def read_state(rows: tuple[BookingRow, ...], pools: Read) -> BookingState:
+    reader: Any = SimpleNamespace(list_open=a_read(rows))
+    return await read_booking_state(reader, pools)
+
+
+async def test_bookings_are_summed_up_by_template() -> None:
+    pool = PoolCount(
+        template="small", key="k", policy=WarmPool(ready=7), hosts=("one",),
+        ready=4, making=2, wanted=7, booking="kurs",
+    )  # fmt: skip
+    pools = (
+        pool,
+        pool.model_copy(update={"booking": "lab", "ready": 1, "making": 0, "failures": MAX_FAILURES}),
+        pool.model_copy(update={"booking": ""}),
+    )
+    rows = (
+        a_row(),
+        a_row(event="lab", seats=8, taken=1),
+        a_row(event="later", template="medium", seats=5, taken=0),
+        a_row(event="ends", phase=BookingPhase.ENDING),
+    )
+    state = await read_state(rows, a_read(pools))
+    metrics = metrics_of(Installation(), a_read(STATE), a_read(0), bookings=a_read(state))
+    found = await served(metrics)
+    ours = {key: value for key, value in found.items() if key[0].startswith("moorage_booking")}
+    assert ours == {
+        ("moorage_booking_seats", "taken", "small"): 4,
+        ("moorage_booking_seats", "free", "small"): 14,
+        ("moorage_booking_seats", "taken", "medium"): 0,
+        ("moorage_booking_seats", "free", "medium"): 5,
+        ("moorage_booking_standbys", "ready", "small"): 5,
+        ("moorage_booking_standbys", "making", "small"): 2,
+        ("moorage_booking_standbys", "ready", "medium"): 0,
+        ("moorage_booking_standbys", "making", "medium"): 0,
+        ("moorage_booking_standbys_wanted", "small"): 14,
+        ("moorage_booking_standbys_wanted", "medium"): 0,
+        ("moorage_booking_standbys_stopped", "small"): 1,
+        ("moorage_booking_standbys_stopped", "medium"): 0,
+    }
+
+
+async def test_without_a_booking_no_worker_is_asked_for_them() -> None:
+    assert await read_state((), a_read(AssertionError("it was asked"))) == BookingState()
+    ending = (a_row(phase=BookingPhase.ENDING),)
+    assert await read_state(ending, a_read(AssertionError("it was asked"))) == BookingState()
+
+
+async def test_without_a_worker_the_seats_of_bookings_are_served() -> None:
+    state = await read_state((a_row(),), a_read(NoWorker("none")))
+    metrics = metrics_of(Installation(), a_read(STATE), a_read(0), bookings=a_read(state))
+    found = await served(metrics)
+    assert found["moorage_booking_seats", "free", "small"] == 7
+    assert not [name for name, *_ in found if name.startswith("moorage_booking_standbys")]
 
 
 LOOKED = ReconcileResult(

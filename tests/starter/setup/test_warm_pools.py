@@ -67,6 +67,12 @@ async def test_a_pool_that_has_stopped_says_why(monkeypatch: pytest.MonkeyPatch)
     assert (what.kind, what.detail) == (Kind.BY_HAND, "small has stopped: No such image.")
 
 
+async def test_the_pool_of_a_booking_is_reported_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_booking = a_count(booking="kurs", failures=3, problem="No such image.")
+    what = await found(monkeypatch, [WARM], (a_count(), of_booking))
+    assert (what.kind, what.detail) == (Kind.WELL, "small has 2 of 3 ready")
+
+
 async def test_other_parts_report_a_missing_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     what = await found(monkeypatch, [WARM], NoWorker())
     assert what.kind is Kind.WELL
