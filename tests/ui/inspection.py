@@ -52,6 +52,15 @@ _CUT = """() => [...document.querySelectorAll("main *")].filter((each) => {
 }).map((each) => each.outerHTML.slice(0, 160))"""
 
 
+#: A navigation of more lines than one, and a current tab that is out of sight.
+_WRAPPED = """() => [...document.querySelectorAll(".bar nav, .tabs")]
+    .filter((each) => new Set([...each.children].map((link) => link.offsetTop)).size > 1)
+    .map((each) => each.textContent)"""
+_TAB_OUT_OF_SIGHT = """() => [...document.querySelectorAll(".tabs [aria-current]")].filter((each) => {
+    const box = each.getBoundingClientRect();
+    return box.left < 0 || box.right > document.documentElement.clientWidth;
+}).map((each) => each.textContent)"""
+
 #: A page that is live may be replaced in part while its keys are pressed.
 LOOKS = 5
 
@@ -81,6 +90,7 @@ async def _inspect(person: Person, name: str) -> Measured:
     assert measured.bytes < PAGE_BYTES
     found = await person.audit()
     assert not found, "\n".join(found)
+    assert await page.evaluate(_WRAPPED) == []
     await _check_keyboard(page)
     await shoot(page, name, "desktop-light")
     await page.emulate_media(color_scheme="dark")
@@ -94,6 +104,8 @@ async def _inspect(person: Person, name: str) -> Measured:
         assert content <= width, f"at {width} px it scrolls sideways: {await page.evaluate(_WIDE)}"
         cut = await page.evaluate(_CUT)
         assert cut == [], f"text is cut off at {width} px"
+    assert await page.evaluate(_WRAPPED) == []
+    assert await page.evaluate(_TAB_OUT_OF_SIGHT) == []
     await shoot(page, name, "phone-dark")
     await page.emulate_media(color_scheme="light")
     await shoot(page, name, "phone-light")

@@ -258,7 +258,9 @@ else if (!location.pathname.startsWith("/sign-in")) sessionStorage.clear();
 enhance(document);
 document.querySelector(".error-summary")?.focus();
 const tab = document.querySelector(".tabs [aria-current]");
-if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
+if (tab) new ResizeObserver(() => {
+  tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
+}).observe(tab.parentElement);
 setInterval(() => tellTimes(document), 1000);
 const live = document.querySelector("[data-live]");
 if (live) follow(live);
