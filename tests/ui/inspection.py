@@ -56,6 +56,11 @@ _CUT = """() => [...document.querySelectorAll("main *")].filter((each) => {
 _WRAPPED = """() => [...document.querySelectorAll(".bar nav, .tabs")]
     .filter((each) => new Set([...each.children].map((link) => link.offsetTop)).size > 1)
     .map((each) => each.textContent)"""
+#: Cells whose parts a narrow window sets beside one another, as if each were a text of its own.
+_SPLIT = """() => [...document.querySelectorAll("table.blocks td")].filter((each) =>
+    ["flex", "grid"].includes(getComputedStyle(each).display)
+        && [...each.childNodes].filter((part) => part.textContent.trim()).length > 1
+).map((each) => each.outerHTML.slice(0, 160))"""
 _TAB_OUT_OF_SIGHT = """() => [...document.querySelectorAll(".tabs [aria-current]")].filter((each) => {
     const box = each.getBoundingClientRect();
     return box.left < 0 || box.right > document.documentElement.clientWidth;
@@ -106,6 +111,7 @@ async def _inspect(person: Person, name: str) -> Measured:
         assert cut == [], f"text is cut off at {width} px"
     assert await page.evaluate(_WRAPPED) == []
     assert await page.evaluate(_TAB_OUT_OF_SIGHT) == []
+    assert await page.evaluate(_SPLIT) == []
     await shoot(page, name, "phone-dark")
     await page.emulate_media(color_scheme="light")
     await shoot(page, name, "phone-light")
