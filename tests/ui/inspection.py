@@ -56,7 +56,7 @@ _CUT = """() => [...document.querySelectorAll("main *")].filter((each) => {
 _WRAPPED = """() => [...document.querySelectorAll(".bar nav, .tabs")]
     .filter((each) => new Set([...each.children].map((link) => link.offsetTop)).size > 1)
     .map((each) => each.textContent)"""
-#: Cells whose parts a narrow window sets beside one another, as if each were a text of its own.
+#: Cells whose parts a narrow window sets beside one another, as if each were a separate text.
 _SPLIT = """() => [...document.querySelectorAll("table.blocks td")].filter((each) =>
     ["flex", "grid"].includes(getComputedStyle(each).display)
         && [...each.childNodes].filter((part) => part.textContent.trim()).length > 1
