@@ -30,6 +30,15 @@ from clients.host.models import (
     Startup,
 )
 from clients.host.pause import is_paused, pause_patch, resume_patch
+from clients.host.snapshots import (
+    SnapshotProgress,
+    SnapshotRequest,
+    is_request,
+    options_secret,
+    read_progress,
+    release_patch,
+    request_map,
+)
 from clients.transport.http import Answer, HttpSystem, bearer_headers
 from clients.virtual_cluster import VirtualClusterApi
 
@@ -296,6 +305,41 @@ class SimulatedHost:
             except AlreadyExists:  # how a conflict is read here
                 return False
         return True
+
+    async def request_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Create Secret and ConfigMap of the request unless they exist; return how far it is."""
+        operation, path = f"request {request.name}", _path(namespace, "configmaps", request.name)
+        found: dict[str, Any]
+        with suppress(NotFound):
+            found = await self._ask(_OBJECT, "GET", path, operation)
+            return read_progress(found)
+        for plural, body in (
+            ("secrets", options_secret(namespace, release, request)),
+            ("configmaps", request_map(namespace, release, request, datetime.now(UTC))),
+        ):
+            with suppress(AlreadyExists):
+                await self._http.call("POST", _path(namespace, plural), operation, body=body)
+        found = await self._ask(_OBJECT, "GET", path, operation)
+        return read_progress(found)
+
+    async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
+        """Delete all requests of the release, and take the finalizer of the vCluster away."""
+        operation, left = f"remove the requests for snapshots of {release}", []
+        for kind, plural in (("ConfigMap", "configmaps"), ("Secret", "secrets")):
+            for each in await self._ask(_OBJECTS, "GET", _path(namespace, plural), operation):
+                metadata = each["metadata"]
+                if not is_request(metadata, release):
+                    continue
+                left.append(f"{kind} {metadata['name']}")
+                path = _path(namespace, plural, metadata["name"])
+                with suppress(NotFound, AlreadyExists):  # the latter is how a conflict is read here
+                    if not metadata.get("deletionTimestamp"):
+                        await self._http.call("DELETE", path, operation)
+                    elif patch := release_patch(metadata):
+                        await self._http.call("PATCH", path, operation, body=patch)
+        return left
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""

@@ -234,6 +234,13 @@ async def _uninstall(
     # pods any more, and not together with the release.
     await activity_context.wait_until(lambda: host.stop_release(name, name), timeout=STOP_TIMEOUT)
     await forced.advance()
+
+    async def requested() -> str:
+        return ", ".join(await host.remove_snapshot_requests(name, name))
+
+    if await _is_ours(host, environment):
+        # The vCluster, which has ended, does not take its finalizer of a request away any more.
+        await activity_context.wait_until(requested, timeout=STOP_TIMEOUT)
     if installed:
         with contextlib.suppress(client.NotFound):
             await host.uninstall_release(name, name)

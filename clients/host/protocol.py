@@ -23,6 +23,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
+from clients.host.snapshots import SnapshotProgress, SnapshotRequest
 
 
 class VirtualCluster(Protocol):
@@ -280,6 +281,21 @@ class Host(Protocol):
 
         Raises:
             NotFound: there is no such vCluster.
+        """
+
+    async def request_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Request a snapshot from the vCluster unless it is requested already; return how far it is.
+
+        The caller repeats the call until it is taken or has failed.
+        """
+
+    async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
+        """Delete all requests for snapshots of a vCluster that has ended; return which ones still exist.
+
+        Their finalizer is that of a controller in the vCluster, so no other program removes it then. The
+        caller repeats the call until nothing is left.
         """
 
     async def uninstall_release(self, namespace: str, name: str) -> None:

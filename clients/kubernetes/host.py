@@ -22,6 +22,7 @@ from clients.host.models import (
     Release,
     Startup,
 )
+from clients.host.snapshots import SnapshotProgress, SnapshotRequest
 from clients.kubernetes.api.client import KubernetesApi
 from clients.kubernetes.auth.credentials import CredentialSource
 from clients.kubernetes.cluster.account import Account
@@ -39,6 +40,7 @@ from clients.kubernetes.release.helm import Helm
 from clients.kubernetes.release.leftovers import Leftovers
 from clients.kubernetes.release.pause import ReleasePause
 from clients.kubernetes.release.releases import Releases
+from clients.kubernetes.release.snapshots import ReleaseSnapshots
 from clients.kubernetes.vcluster_options import HostOptions
 from clients.virtual_cluster import VirtualClusterApi
 
@@ -68,6 +70,7 @@ class KubernetesHost:
         self._persistent_volumes = PersistentVolumes(api)
         self._releases = Releases(api, helm, self._namespaces)
         self._pause = ReleasePause(api)
+        self._snapshots = ReleaseSnapshots(api, self._namespaces)
         self._chart_check = ChartCheck(api, helm)
         self._leftovers = Leftovers(api, self._namespaces)
         self._access = VirtualClusterAccess(api, account, options, timeout=timeout)
@@ -215,6 +218,16 @@ class KubernetesHost:
     async def is_paused(self, namespace: str, name: str) -> bool:
         """Return whether the vCluster is paused."""
         return await self._pause.is_paused(namespace, name)
+
+    async def request_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Request a snapshot from the vCluster unless it is requested already; return how far it is."""
+        return await self._snapshots.request(namespace, release, request)
+
+    async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
+        """Delete all requests for snapshots of a vCluster that has ended; return which ones still exist."""
+        return await self._snapshots.remove_requests(namespace, release)
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""

@@ -27,11 +27,15 @@ from embedded.host.schemas import (
     NamespacePatch,
     NewNamespace,
     NewRelease,
+    Object,
     Refused,
+    RequestPatch,
     SigningLimit,
+    SnapshotTrouble,
     StartupTrouble,
     StatefulSetPatch,
 )
+from embedded.host.snapshots import PLURALS, SnapshotRequests
 from embedded.host.statefulsets import StatefulSets
 from embedded.host.virtual.api import PREFIX
 from embedded.host.virtual.authorities import LONGEST_VALIDITY, Authorities
@@ -48,6 +52,13 @@ _IN_NAMESPACE = {
     ("PATCH", "statefulsets"): "statefulset.patch",
     ("GET", "pods"): "pod.list",
     ("DELETE", "pods"): "pod.delete",
+    ("GET", "secrets"): "secret.list",
+    ("POST", "secrets"): "secret.create",
+    ("DELETE", "secrets"): "secret.delete",
+    ("GET", "configmaps"): "configmap.get",
+    ("POST", "configmaps"): "configmap.create",
+    ("PATCH", "configmaps"): "configmap.patch",
+    ("DELETE", "configmaps"): "configmap.delete",
 }
 _ON_NAMESPACE = {"GET": "namespace.get", "PATCH": "namespace.patch", "DELETE": "namespace.delete"}
 _ON_RELEASE = {
@@ -122,6 +133,7 @@ def control_api(
     namespaces: Namespaces,
     releases: Releases,
     statefulsets: StatefulSets,
+    snapshots: SnapshotRequests,
     agents: Agents,
     authorities: Authorities,
     *,
@@ -216,6 +228,28 @@ def control_api(
     async def delete_pod(request: Request) -> Any:
         statefulsets.delete_pod(request.path_params["namespace"], request.path_params["name"])
 
+    async def create_request(request: Request) -> Any:
+        wanted = Object.model_validate_json(await request.body())
+        return snapshots.create(request.path_params["namespace"], _kind(request), wanted.model_dump())
+
+    async def list_requests(request: Request) -> Any:
+        return snapshots.all(request.path_params["namespace"], _kind(request))
+
+    async def get_request(request: Request) -> Any:
+        return snapshots.get(request.path_params["namespace"], request.path_params["name"])
+
+    async def patch_request(request: Request) -> Any:
+        where, patch = request.path_params, RequestPatch.model_validate_json(await request.body())
+        return snapshots.patch(where["namespace"], where["name"], patch)
+
+    async def delete_request(request: Request) -> Any:
+        where = request.path_params
+        snapshots.delete(where["namespace"], _kind(request), where["name"])
+
+    async def snapshot_trouble(request: Request) -> Any:
+        wanted = request.method == "PUT"
+        snapshots.trouble = SnapshotTrouble.model_validate_json(await request.body()) if wanted else None
+
     async def volumes(request: Request) -> Any:
         return releases.volumes(*_where(request))
 
@@ -288,6 +322,17 @@ def control_api(
             Route(f"{namespace}/statefulsets/{{name}}", endpoint_of(patch_statefulset), methods=["PATCH"]),
             Route(f"{namespace}/pods", endpoint_of(pods)),
             Route(f"{namespace}/pods/{{name}}", endpoint_of(delete_pod), methods=["DELETE"]),
+            Route(f"{namespace}/configmaps/{{name}}", endpoint_of(get_request)),
+            Route(f"{namespace}/configmaps/{{name}}", endpoint_of(patch_request), methods=["PATCH"]),
+            *(
+                Route(f"{namespace}/{plural}{rest}", endpoint_of(endpoint), methods=[method])
+                for plural in PLURALS
+                for rest, endpoint, method in (
+                    ("", list_requests, "GET"),
+                    ("", create_request, "POST"),
+                    ("/{name}", delete_request, "DELETE"),
+                )
+            ),
             Route(release, endpoint_of(get_release)),
             Route(release, endpoint_of(install), methods=["POST"]),
             Route(release, endpoint_of(upgrade), methods=["PUT"]),
@@ -306,10 +351,15 @@ def control_api(
             ),
             Route(f"/-{release}/status", endpoint_of(release_status, is_open=True), methods=["PUT"]),
             Route("/-/signing", endpoint_of(signing, is_open=True), methods=["PUT", "DELETE"]),
+            Route("/-/snapshots", endpoint_of(snapshot_trouble, is_open=True), methods=["PUT", "DELETE"]),
             Route("/-/trouble", endpoint_of(trouble, is_open=True), methods=["PUT", "DELETE"]),
         ]
     )
     return cast(App, routed)
+
+
+def _kind(request: Request) -> str:
+    return PLURALS[request.url.path.split("/")[3]]
 
 
 def _where(request: Request) -> tuple[str, str]:

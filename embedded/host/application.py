@@ -14,6 +14,7 @@ from embedded.host.api import control_api, operation_of
 from embedded.host.database import open_database
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
+from embedded.host.snapshots import SnapshotRequests
 from embedded.host.statefulsets import StatefulSets
 from embedded.host.timing import Clock, Timing
 from embedded.host.tls import authority, server_certificate
@@ -37,15 +38,17 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
         namespaces = Namespaces(rows, clock)
         statefulsets = StatefulSets(rows, clock, namespaces)
-        releases = Releases(rows, namespaces, statefulsets)
+        snapshots = SnapshotRequests(rows, clock, namespaces, statefulsets)
+        releases = Releases(rows, namespaces, statefulsets, snapshots)
         objects = VirtualObjects(rows)
         agents = Agents(releases, objects)
-        statefulsets.changed = agents.refresh
+        statefulsets.changed = [agents.refresh, snapshots.look_again]
         authorities = Authorities(rows)
         api = control_api(
             namespaces,
             releases,
             statefulsets,
+            snapshots,
             agents,
             authorities,
             token=options.token,
@@ -62,6 +65,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         app = FaultInjector(by_scheme, operation_of)
         namespaces.resume()
         statefulsets.resume()
+        snapshots.resume()
         agents.start()
         try:
             certified = server_certificate(folder)

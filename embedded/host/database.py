@@ -45,6 +45,13 @@ CREATE TABLE stubborn (
     namespace TEXT NOT NULL, name TEXT NOT NULL, asked INTEGER NOT NULL,
     PRIMARY KEY (namespace, name)
 ) STRICT;
+-- The Secrets and ConfigMaps of requests for snapshots; the controller of a vCluster has a finalizer on them.
+CREATE TABLE requests (
+    namespace TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL,
+    document TEXT NOT NULL, finalizers TEXT NOT NULL, created_at REAL NOT NULL, deleted_at REAL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (namespace, kind, name)
+) STRICT;
 -- They stay after an uninstall: the state of the vCluster, and its token.
 CREATE TABLE volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,

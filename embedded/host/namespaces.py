@@ -98,7 +98,8 @@ class Namespaces:
             for table, what in _SHOWN_CONTENT.items()
             if (number := self._count(table, name))
         ]
-        return finalizers + left
+        held = self._held(name)
+        return finalizers + left + [f"{row['kind']} {row['name']} with {row['finalizers']}" for row in held]
 
     def set_finalizers(self, name: str, finalizers: list[str]) -> None:
         """Set the finalizers of the namespace; without any its deletion completes."""
@@ -167,8 +168,10 @@ class Namespaces:
         row = self._find(name)
         if row is None or row["gone_at"] is None:
             return
-        if self._count("stubborn", name):
-            # Like a real one it waits for its last pod.
+        with self._rows:
+            self._rows.execute("DELETE FROM requests WHERE namespace = ? AND finalizers = '[]'", (name,))
+        if self._count("stubborn", name) or self._held(name):
+            # Like a real one it waits for its last pod, and for what has a finalizer.
             self._clock.schedule(self._clock.end_time(), self._finish, name)
             return
         with self._rows:
@@ -190,6 +193,11 @@ class Namespaces:
         """Refuse if nothing new can be created in it."""
         if self._existing(name)["gone_at"] is not None:
             raise Refused(422, f'namespace "{name}" is being terminated: nothing new can be made in it')
+
+    def _held(self, namespace: str) -> list[Any]:
+        """Return the requests for snapshots that a finalizer holds."""
+        held = "SELECT kind, name, finalizers FROM requests WHERE namespace = ? AND finalizers != '[]'"
+        return self._rows.execute(held, (namespace,)).fetchall()
 
     def _count(self, table: str, namespace: str) -> int:
         row = self._rows.execute(f"SELECT count(*) FROM {table} WHERE namespace = ?", (namespace,))  # noqa: S608

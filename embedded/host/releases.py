@@ -10,6 +10,7 @@ from typing import Any
 
 from embedded.host.namespaces import Namespaces
 from embedded.host.schemas import NewRelease, Refused, StartupTrouble
+from embedded.host.snapshots import SnapshotRequests
 from embedded.host.statefulsets import StatefulSets
 
 #: Version of the host, and of each vCluster whose values have none.
@@ -26,10 +27,17 @@ STAGES = (
 class Releases:
     """The releases. Each call commits what it does before it returns."""
 
-    def __init__(self, rows: sqlite3.Connection, namespaces: Namespaces, statefulsets: StatefulSets) -> None:
+    def __init__(
+        self,
+        rows: sqlite3.Connection,
+        namespaces: Namespaces,
+        statefulsets: StatefulSets,
+        requests: SnapshotRequests,
+    ) -> None:
         self._rows = rows
         self._namespaces = namespaces
         self._statefulsets = statefulsets
+        self._requests = requests
         #: While it is set, starts do not get ready.
         self.trouble: StartupTrouble | None = None
 
@@ -147,6 +155,7 @@ class Releases:
             left.append(f"Secret vc-{release}")
         stubborn = self._rows.execute("SELECT name FROM stubborn WHERE namespace = ?", (namespace,))
         left += [f"Pod {row['name']}" for row in stubborn]
+        left += self._requests.names(namespace, release)
         return left + [f"PersistentVolumeClaim {name}" for name in self.volumes(namespace, release)]
 
     # Pods

@@ -88,6 +88,18 @@ class StatefulSetPatch(_Wire):
     spec: _PatchedSpec = _PatchedSpec()
 
 
+class _PatchedRequest(_Wire):
+    uid: str | None = None
+    resource_version: str | None = Field(default=None, alias="resourceVersion")
+    finalizers: list[str]
+
+
+class RequestPatch(_Wire):
+    """PATCH /namespaces/NAMESPACE/configmaps/NAME: a JSON merge patch of the finalizers."""
+
+    metadata: _PatchedRequest
+
+
 class Metadata(BaseModel):
     """The metadata of an object that is checked."""
 
@@ -127,3 +139,10 @@ class StartupTrouble(_Wire):
     namespace: str = "*"
     waiting_for: str = "a cluster that is not simulated"
     failed: str | None = None
+
+
+class SnapshotTrouble(_Wire):
+    """PUT /-/snapshots: snapshots in matching namespaces fail while this is set."""
+
+    namespace: str = "*"
+    failed: str = "no space left on device"

@@ -7,7 +7,7 @@ zero, its pod ends, and what the syncer has made on the host stays until it is d
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from embedded.host.namespaces import Namespaces
@@ -31,7 +31,7 @@ class StatefulSets:
         self._clock = clock
         self._namespaces = namespaces
         #: Called with the namespace and release of a pod that starts or ends.
-        self.changed: Callable[[tuple[str, str]], None] = lambda _: None
+        self.changed: Sequence[Callable[[tuple[str, str]], None]] = ()
 
     def resume(self) -> None:
         """Resume the ends that the last run left; call it inside the event loop."""
@@ -163,7 +163,8 @@ class StatefulSets:
                 self._start_pod(namespace, release)
         elif not replicas and pod is not None and pod["gone_at"] is None:
             self._end_pod(namespace, release)
-        self.changed((namespace, release))
+        for call in self.changed:
+            call((namespace, release))
 
     def _start_pod(self, namespace: str, release: str) -> float:
         """Start the pod; return when it has written the Secret with the kubeconfig."""

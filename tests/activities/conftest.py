@@ -115,6 +115,12 @@ class Systems:
         }
         control(self.host, "PUT", "/-/trouble", trouble)
 
+    def fail_snapshots(self, environment: Environment, failed: str) -> None:
+        """The environment's vCluster cannot take snapshots."""
+        self._disturbed = True
+        trouble = {"namespace": environment.derived_name, "failed": failed}
+        control(self.host, "PUT", "/-/snapshots", trouble)
+
     def leave_release(self, environment: Environment, status: str) -> None:
         """The environment's release is as a killed Helm leaves it."""
         name = environment.derived_name
@@ -138,6 +144,7 @@ class Systems:
         if self._disturbed:
             self.faults()
             control(self.host, "DELETE", "/-/trouble")
+            control(self.host, "DELETE", "/-/snapshots")
             self.switch(bootstrap_misses=0, forced_delete=FORCED_DELETE)
             self._disturbed = False
 
@@ -159,6 +166,7 @@ class Systems:
             "release": (host, "SELECT * FROM releases WHERE namespace = :name"),
             "pod": (host, "SELECT * FROM pods WHERE namespace = :name"),
             "volume": (host, "SELECT * FROM volumes WHERE namespace = :name"),
+            "request": (host, "SELECT * FROM requests WHERE namespace = :name"),
             "stubborn pod": (host, "SELECT * FROM stubborn WHERE namespace = :name"),
             "inner object": (host, "SELECT * FROM virtual_objects WHERE namespace = :name"),
         }

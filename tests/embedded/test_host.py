@@ -77,6 +77,13 @@ async def answers(host: Host, kubeconfig: Kubeconfig) -> str:
         ("PATCH", "/namespaces/a/statefulsets/demo"),
         ("GET", "/namespaces/a/pods"),
         ("DELETE", "/namespaces/a/pods/demo-0"),
+        ("POST", "/namespaces/a/secrets"),
+        ("GET", "/namespaces/a/secrets"),
+        ("DELETE", "/namespaces/a/secrets/demo-snapshot-1"),
+        ("POST", "/namespaces/a/configmaps"),
+        ("GET", "/namespaces/a/configmaps/demo-snapshot-1"),
+        ("PATCH", "/namespaces/a/configmaps/demo-snapshot-1"),
+        ("DELETE", "/namespaces/a/configmaps/demo-snapshot-1"),
     ],
 )
 def test_a_caller_without_the_token_is_refused_by_every_route(

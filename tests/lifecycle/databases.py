@@ -25,6 +25,7 @@ _QUERIES = {
         "pod": "SELECT release FROM pods",
         "stateful set": "SELECT release FROM statefulsets",
         "synced pod": "SELECT release FROM synced_pods",
+        "request": "SELECT release FROM requests",
         "volume": "SELECT release FROM volumes",
         "object inside": "SELECT release FROM virtual_objects",
     },

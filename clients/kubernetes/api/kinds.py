@@ -25,6 +25,7 @@ _CORE, _APPS, _RBAC, _NETWORK = (
 
 POD = Kind("Pod", _CORE, "pods")
 SECRET = Kind("Secret", _CORE, "secrets")
+CONFIG_MAP = Kind("ConfigMap", _CORE, "configmaps")
 SERVICE = Kind("Service", _CORE, "services")
 CLAIM = Kind("PersistentVolumeClaim", _CORE, "persistentvolumeclaims")
 EVENT = Kind("Event", _CORE, "events")
@@ -44,7 +45,7 @@ OF_A_RELEASE = (
     SERVICE,
     SECRET,
     CLAIM,
-    Kind("ConfigMap", _CORE, "configmaps"),
+    CONFIG_MAP,
     Kind("ServiceAccount", _CORE, "serviceaccounts"),
     ROLE,
     ROLE_BINDING,

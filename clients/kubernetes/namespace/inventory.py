@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clients.host.snapshots import is_request
 from clients.kubernetes.api.kinds import CLAIM, SECRET, Kind
 
 Object = Mapping[str, Any]
@@ -23,10 +24,10 @@ _OWN_FINALIZER = "kubernetes"
 
 
 def belongs_to_release(kind: Kind, metadata: Object, release: str) -> bool:
-    """Return whether an object belongs to the release: created by the chart, Helm or the syncer."""
+    """Return whether an object belongs to the release: made by the chart, Helm or the syncer, or for it."""
     labels = metadata.get("labels") or {}
     name = str(metadata.get("name", ""))
-    if labels.get(SYNCED_BY) == release:
+    if labels.get(SYNCED_BY) == release or is_request(metadata, release):
         return True
     # The label is "vcluster", or "vcluster-etcd" if the chart deploys its own etcd.
     is_of_chart = str(labels.get("app", "")).startswith("vcluster")

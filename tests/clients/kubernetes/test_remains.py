@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from clients.kubernetes.api.kinds import CLAIM, POD, SECRET, Kind
+from clients.kubernetes.api.kinds import CLAIM, CONFIG_MAP, POD, SECRET, Kind
 from clients.kubernetes.namespace.inventory import belongs_to_release, describe_blockers, display_name
+
+#: Labels of a request for a snapshot.
+REQUEST, RELEASE = {"vcluster.loft.sh/snapshot-request": ""}, "vcluster.loft.sh/vcluster-name"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,9 @@ from clients.kubernetes.namespace.inventory import belongs_to_release, describe_
         (CLAIM, {"name": "state-0", "labels": {"app": "vcluster-etcd", "release": "mrg-a"}}, True),
         (POD, {"name": "mrg-a-etcd-0", "labels": {"app": "vcluster-etcd", "release": "mrg-a"}}, True),
         (POD, {"name": "mrg-b-etcd-0", "labels": {"app": "vcluster-etcd", "release": "mrg-b"}}, False),
+        (CONFIG_MAP, {"name": "mrg-a-snapshot-1", "labels": {**REQUEST, RELEASE: "mrg-a"}}, True),
+        (SECRET, {"name": "mrg-b-snapshot-1", "labels": {**REQUEST, RELEASE: "mrg-b"}}, False),
+        (CONFIG_MAP, {"name": "mine", "labels": {RELEASE: "mrg-a"}}, False),
         (CLAIM, {"name": "data-mrg-ab-0"}, False),
         (CLAIM, {"name": "data-mrg-a-0-copy"}, False),
     ],
