@@ -22,6 +22,7 @@ from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
 from activities.rollout import Rollout
 from activities.sleep import Sleep
+from activities.snapshots import Snapshots
 from activities.standby import StandbyOffer
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
@@ -161,6 +162,7 @@ def _on_hosts(hosts: Mapping[str, Host], own_queues: OwnQueues = NO_OWN_QUEUES) 
         VirtualAccess(hosts, own_queues).change_virtual_cluster,
         sleep.pause,
         sleep.resume,
+        Snapshots(hosts, own_queues).take,
         bootstrap.key,
         bootstrap.bootstrap,
         on_host.survey,

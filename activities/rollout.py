@@ -118,6 +118,7 @@ class _Upgrade:
             spec=before.spec.model_copy(update={"parameters": item.parameters}),
             # It may have been given to another person since the start of the rollout.
             request=item.request.model_copy(update={"owner": before.owner}),
+            with_snapshot=True,
         )
         await self._handle.execute_update(
             UPDATE_CHANGE_TEMPLATE, change, id=self._id, result_type=Answer, rpc_timeout=UPDATE_TIMEOUT

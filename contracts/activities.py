@@ -302,6 +302,25 @@ class SleepActivities(ABC):
         """Scale the vCluster to the size that it had, and return when its API server is ready."""
 
 
+class SnapshotInput(Frozen):
+    """The environment of which a snapshot is taken; `number` names its request and its file."""
+
+    environment: Environment
+    number: int
+
+
+class SnapshotActivities(ABC):
+    """Takes snapshots of virtual clusters."""
+
+    @activity.defn(name="snapshot.take")
+    @abstractmethod
+    async def take(self, input: SnapshotInput) -> None:
+        """Request the snapshot, and return when the vCluster has taken it; a repeat requests it once.
+
+        It has the objects of the virtual cluster, and nothing of the volumes of its workloads.
+        """
+
+
 class WakeAdmissionActivities(ABC):
     """Asks for the capacity of an environment that is to be woken."""
 

@@ -283,6 +283,30 @@ class TemplateChange(Frozen):
     problem: Problem | None = None
 
 
+#: Snapshots that are kept: each is as large as the state of a vCluster, which has 5 Gi by default.
+KEPT_SNAPSHOTS = 3
+
+
+class Snapshot(Frozen):
+    """A snapshot of the objects in the virtual cluster, without the volumes of its workloads.
+
+    It is in progress until it has `taken_at` or `problem`. `before` is what it was taken before, in words; ""
+    if a person asked for it.
+    """
+
+    number: int = Field(ge=1, description="counted from 1 in the life of an environment")
+    actor: str
+    asked_at: datetime
+    before: str = ""
+    taken_at: datetime | None = None
+    problem: Problem | None = None
+
+    @property
+    def is_in_progress(self) -> bool:
+        """Whether it is neither taken nor failed."""
+        return self.taken_at is None and self.problem is None
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -310,6 +334,7 @@ class EnvironmentStatus(Frozen):
     change_problem: Problem | None = Field(
         default=None, description="why the last change of its template was rolled back"
     )
+    snapshots: tuple[Snapshot, ...] = Field(default=(), description="the last ones, the latest last")
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

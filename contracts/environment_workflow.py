@@ -159,13 +159,15 @@ class ChangeTemplateInput(LifeInput):
     """A user changes the template of the environment in place.
 
     `template` has the parameters of `spec` in it, and `request` is what the environment would hold then. The
-    sender has checked the user, the catalogue and the host.
+    sender has checked the user, the catalogue and the host. `with_snapshot`: take a snapshot before it, if
+    the vCluster takes any.
     """
 
     actor: str
     template: Template
     spec: Spec
     request: ReservationRequest
+    with_snapshot: bool = False
 
 
 class DueInput(Frozen):

@@ -15,7 +15,6 @@ with workflow.unsafe.imports_passed_through():
         ActorInput,
         Answer,
         AnswerKind,
-        ChangeTemplateInput,
         CollaboratorInput,
         EnvironmentStart,
         ExtendInput,
@@ -31,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
 from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
 from workflows.capacity_release import release_capacity
+from workflows.change_messages import ChangeMessages
 from workflows.drift_repair import DriftRepair
 from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.life_metrics import count_request
@@ -40,6 +40,7 @@ from workflows.notifications import Notifier
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
 from workflows.sleep import SleepController
+from workflows.snapshots import SnapshotTaker
 from workflows.sweep_messages import SweepMessages
 from workflows.template_change import TemplateChanger
 from workflows.update_decorator import described_update
@@ -48,7 +49,7 @@ from workflows.worker_versions import is_to_move
 
 
 @workflow.defn(name="EnvironmentWorkflow")
-class EnvironmentWorkflow(SweepMessages):
+class EnvironmentWorkflow(SweepMessages, ChangeMessages):
     """One environment: provisioned, ready, and torn down in every case.
 
     Completes with the `EnvironmentStatus` of a life that was deleted, expired or cancelled. Fails with
@@ -64,11 +65,16 @@ class EnvironmentWorkflow(SweepMessages):
         self._saga = Saga(start, self._state)
         self._notifier = Notifier(self._state, start.timeouts)
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
-        self._changer = TemplateChanger(start, self._state, self._has_to_end)
+        self._snapshots = SnapshotTaker(self._state, start.timeouts)
+        self._changer = TemplateChanger(start, self._state, self._snapshots, self._has_to_end)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         self._drift = DriftRepair(self._saga, self._state, self._access, self._rules)
         self._sleep = SleepController(
-            self._state, self._notifier, self._access, start.timeouts, lambda: self._drift.is_busy
+            self._state,
+            self._notifier,
+            self._access,
+            start.timeouts,
+            lambda: self._drift.is_busy or self._snapshots.is_busy,
         )
         status = self._state.status
         actor = start.forced_by or MOORAGE_ACTOR
@@ -110,7 +116,7 @@ class EnvironmentWorkflow(SweepMessages):
 
     async def _stay_ready(self) -> None:
         while not self._ending:
-            for part in (self._changer, self._access, self._sleep, self._drift):
+            for part in (self._snapshots, self._changer, self._access, self._sleep, self._drift):
                 part.start()
             await self._wait_shielded(
                 lambda: self._has_to_end() or (self._is_to_continue_as_new() and self._is_idle())
@@ -134,7 +140,8 @@ class EnvironmentWorkflow(SweepMessages):
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
         # Also one that the former run has left: an end may come before this run goes on with it.
         await self._run_shielded(self._changer.stop())
-        self._saga.record_doubt(self._changer.is_in_doubt)
+        await self._run_shielded(self._snapshots.stop())
+        self._saga.record_doubt(self._changer.is_in_doubt or self._snapshots.is_in_doubt)
         undoing = begin_undoing(self._state, self._ending, forced=bool(self._start.forced_by))
         if self._state.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
@@ -177,7 +184,7 @@ class EnvironmentWorkflow(SweepMessages):
         return status
 
     def _is_idle(self) -> bool:
-        is_busy = self._notifier.is_busy or self._changer.is_busy
+        is_busy = any(part.is_busy for part in (self._notifier, self._changer, self._snapshots))
         return workflow.all_handlers_finished() and not is_busy
 
     def _has_to_end(self) -> bool:
@@ -316,22 +323,6 @@ class EnvironmentWorkflow(SweepMessages):
         if not self._state.stored_answer():
             self._rules.check_transfer(ask)
 
-    @described_update("Change its template: another size, or a newer version")
-    async def change_template(self, ask: ChangeTemplateInput) -> Answer:
-        """Start to change the template in place, if there is room; callers follow it in the status."""
-        if answer := self._state.stored_answer():
-            return answer
-        update = workflow.current_update_info()
-        return self._answer(*await self._changer.change(ask, update.id if update else ""))
-
-    @change_template.validator
-    def _check_change_template(self, ask: ChangeTemplateInput) -> None:
-        self._rules.check_life(ask)
-        if not self._state.stored_answer():
-            self._rules.check_change()
-            if self._changer.is_busy or self._drift.is_busy:
-                self._rules.refuse_second_change()
-
     @described_update("Try again to undo what could not be undone")
     async def resume_teardown(self, by: ActorInput) -> Answer:
         """Resume a teardown that has given up, or end the pause before its next pass."""
@@ -379,5 +370,4 @@ class EnvironmentWorkflow(SweepMessages):
         return self._ending is not None or self._state.status.outcome is not None
 
     def _answer(self, kind: AnswerKind, message: str) -> Answer:
-        life = self._start.environment.mark.life
-        return self._state.store_answer(Answer(kind=kind, message=message, life=life))
+        return self._state.answer(kind, message)

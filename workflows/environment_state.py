@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         StepStatus,
         System,
     )
-    from contracts.environment_workflow import Answer, CarriedState, EnvironmentStart
+    from contracts.environment_workflow import Answer, AnswerKind, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.sleep_rules import SleepPolicy
@@ -328,8 +328,9 @@ class EnvironmentState:
         update = workflow.current_update_info()
         return self._answers.get(update.id) if update else None
 
-    def store_answer(self, answer: Answer) -> Answer:
-        """Store the answer to the current update, and return it."""
+    def answer(self, kind: AnswerKind, message: str) -> Answer:
+        """Answer the current update, and store the answer for a repeat of it."""
+        answer = Answer(kind=kind, message=message, life=self.status.environment.mark.life)
         update = workflow.current_update_info()
         if update:
             self._answers[update.id] = answer

@@ -1,7 +1,8 @@
 """Changes the template of an environment that is ready: another size, or a newer version.
 
-The steps that hold the template ensure it with the new values. If one of them does not succeed in its time,
-the same steps ensure the template of before again, until they succeed. People keep their access meanwhile.
+If its vCluster can, it takes a snapshot first. Then the steps that hold the template ensure it with the new
+values. If one of them does not succeed in its time, the same steps ensure the template of before again, until
+they succeed. People keep their access meanwhile.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
 from workflows.environment_state import EnvironmentState
+from workflows.snapshots import SnapshotTaker
 from workflows.step_executor import StepExecutor
 from workflows.steps import Step, steps_of
 
@@ -48,10 +50,15 @@ class TemplateChanger:
     """
 
     def __init__(
-        self, start: EnvironmentStart, state: EnvironmentState, is_ending: Callable[[], bool]
+        self,
+        start: EnvironmentStart,
+        state: EnvironmentState,
+        snapshots: SnapshotTaker,
+        is_ending: Callable[[], bool],
     ) -> None:
         self._start = start
         self._state = state
+        self._snapshots = snapshots
         self._is_ending = is_ending
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -160,6 +167,10 @@ class TemplateChanger:
 
     async def _run(self, before: Environment, ask: ChangeTemplateInput) -> None:
         after = before.model_copy(update={"template": ask.template, "spec": ask.spec})
+        if ask.with_snapshot:
+            # A change goes on without one: a full volume may be the reason for it.
+            what = f"the change to {describe_template(ask.template)}"
+            await self._snapshots.take_before(ask.actor, what)
         problem, in_doubt = await self._ensure(after)
         if problem is None:
             await self._settle(after)

@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term, format_utc
     from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
     from contracts.sleep_rules import problems_within
+    from contracts.snapshot_rules import snapshot_obstacle
     from contracts.temporal.search_attributes import ensure_collaborators_fit
 
 from workflows.environment_state import EnvironmentState
@@ -151,6 +152,27 @@ class UpdateRules:
         """Raise because another change of the template is being decided, or a repair is in progress."""
         message = f"{self._name} is being changed or repaired already: ask again when that is over."
         raise _refused(RefusalReason.NOT_NOW, message)
+
+    def check_snapshot(self) -> None:
+        """Raise unless a snapshot can be taken now: its vCluster takes it, and only while it runs."""
+        if self._is_ending():
+            message = f"{self._name} is being torn down: no snapshot of it can be taken any more."
+            raise _refused(RefusalReason.BEING_TORN_DOWN, message)
+        if obstacle := snapshot_obstacle(self._state.status.environment.template):
+            message = f"No snapshot of {self._name} can be taken: {obstacle}."
+            raise _refused(RefusalReason.BEYOND_POLICY, message)
+        if self._state.phase is not Phase.READY:
+            message = f"{self._name} is {self._state.phase.words}: a snapshot can be taken once it is ready."
+            raise _refused(RefusalReason.NOT_NOW, message)
+        if self._state.status.change:
+            message = f"{self._name} is being changed to another template: ask again when that is over."
+            raise _refused(RefusalReason.NOT_NOW, message)
+
+    def check_no_snapshot(self, is_busy: bool) -> None:
+        """Raise if a snapshot is being taken."""
+        if is_busy:
+            message = f"A snapshot of {self._name} is being taken: ask again when that is over."
+            raise _refused(RefusalReason.NOT_NOW, message)
 
     def check_leaver(self) -> None:
         """Raise unless the access of people can end now: before and after that, the next sweep asks again."""

@@ -31,6 +31,7 @@ from starter.api.routes import (
     rollouts,
     sign_in,
     sleep,
+    snapshots,
     template_change,
     templates,
 )
@@ -172,6 +173,7 @@ def create_app(
         sleep,
         membership,
         template_change,
+        snapshots,
         kubeconfig,
         credentials,
         expiry,

@@ -43,6 +43,7 @@ class Verb(StrEnum):
     TAKE = "take"
     RESIZE = "resize"
     UPGRADE = "upgrade"
+    SNAPSHOT = "snapshot"
     HISTORY = "history"
 
 
@@ -108,6 +109,8 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     # It restarts the control plane, as those who may end it may also decide.
     Verb.RESIZE: _DECIDE,
     Verb.UPGRADE: _DECIDE,
+    # It takes the place of an older one, which another person may rely on.
+    Verb.SNAPSHOT: _DECIDE,
     Verb.HISTORY: _DECIDE | _USE,
 }
 

@@ -50,6 +50,9 @@ API_COMMANDS = (
     CommandEntry("sleep", f"{_COMMANDS}.sleep:sleep", "Put environments to sleep."),
     CommandEntry("wake", f"{_COMMANDS}.sleep:wake", "Wake environments."),
     CommandEntry(
+        "snapshot", f"{_COMMANDS}.snapshots:snapshot", "Take a snapshot of the objects in an environment."
+    ),
+    CommandEntry(
         "collaborators",
         f"{_COMMANDS}.membership:collaborators",
         "Show, add or remove the collaborators of an environment.",

@@ -1,4 +1,4 @@
-"""Changes to environments: delete, cancel, resume a teardown, extend, each as an update to the workflow."""
+"""Changes to environments, each as an update to the workflow: their ends, and snapshots."""
 
 import hashlib
 import secrets
@@ -38,6 +38,7 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.TRANSFER: EnvironmentWorkflow.transfer,
     Verb.RESIZE: EnvironmentWorkflow.change_template,
     Verb.UPGRADE: EnvironmentWorkflow.change_template,
+    Verb.SNAPSHOT: EnvironmentWorkflow.snapshot,
 }
 #: The inputs of the updates that callers send.
 UpdateInput = ActorInput | ExtendInput | CollaboratorInput | TransferInput | ChangeTemplateInput
@@ -118,6 +119,33 @@ class EnvironmentCommands:
             override=extension.override,
             reason=extension.reason,
         )
+        now = await self._reader.read(name)
+        return Done(
+            kind=DoneKind(answer.kind),
+            message=answer.message,
+            name=name,
+            life=answer.life,
+            environment=now.view if now and now.life == answer.life else None,
+        )
+
+    async def take_snapshot(self, name: str, principal: Principal, key: str | None, life: str | None) -> Done:
+        """Take a snapshot of the objects in the environment.
+
+        Raises:
+            EnvironmentNotFound, NotAllowed: The principal may not.
+            Refused: Its vCluster takes none, or not now.
+        """
+        seen = await self._access.find(name, principal, Verb.SNAPSHOT, life)
+        if seen.ended:
+            message = f"{name} is gone: there is nothing to take a snapshot of"
+            raise Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))
+        update = ActorInput(actor=principal.email)
+        try:
+            answer = await self.send(Verb.SNAPSHOT, seen, update, key or secrets.token_hex(8))
+        except WorkflowClosed:
+            message = f"{name} has just ended: there is nothing to take a snapshot of"
+            raise Refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message)) from None
+        _log.info("takes a snapshot", environment=name, life=answer.life, actor=principal.email)
         now = await self._reader.read(name)
         return Done(
             kind=DoneKind(answer.kind),

@@ -20,10 +20,12 @@ from contracts.environment import (
     Outcome,
     Phase,
     Problem,
+    Snapshot,
     StepName,
     StepState,
 )
 from contracts.sleep_rules import SleepPolicy, SleepReason
+from contracts.snapshot_rules import snapshot_obstacle
 from contracts.telemetry.trace_context import parse_traceparent
 from contracts.template_parameters import ParameterValue
 from contracts.types.models import Duration, Frozen
@@ -166,6 +168,10 @@ class EnvironmentView(LifeSummary):
     change_problem: Problem | None = Field(
         default=None, description="why the last change of its template was rolled back"
     )
+    snapshots: tuple[Snapshot, ...] = Field(
+        default=(), description="the last ones, the latest last; they have no volumes of its workloads"
+    )
+    no_snapshots: str = Field(default="", description="why its vCluster takes none, as a clause")
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
         default=None, description="what its host says is wrong with it, though it was ready; null if nothing"
@@ -300,6 +306,8 @@ def view_of_status(
         labels=environment.spec.labels,
         change=_change_view(status),
         change_problem=status.change_problem,
+        snapshots=status.snapshots,
+        no_snapshots=snapshot_obstacle(environment.template),
         access=_access_view(status),
         sleep=SleepView.model_validate(status.sleep.model_dump()) if status.sleep else None,
         sleep_policy=status.sleep_policy,

@@ -139,7 +139,11 @@ class TemplateChanges:
         key: str | None,
     ) -> Done:
         update = ChangeTemplateInput(
-            actor=principal.email, template=after.template, spec=after.spec, request=request
+            actor=principal.email,
+            template=after.template,
+            spec=after.spec,
+            request=request,
+            with_snapshot=True,
         )
         try:
             answer = await self._commands.send(verb, snapshot, update, key or secrets.token_hex(8))

@@ -36,6 +36,8 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     # With a template that is none, and with none that is newer.
     Verb.RESIZE: ("POST", "/resize", {422}),
     Verb.UPGRADE: ("POST", "/upgrade", {200}),
+    # One at a time: those who may and come later are refused.
+    Verb.SNAPSHOT: ("POST", "/snapshots", {202, 409}),
     Verb.SLEEP: ("POST", "/sleep", {202}),
     Verb.WAKE: ("POST", "/wake", {202}),
     # In `ready` these two are refused to those who may, which leaves the environment for the next one.

@@ -28,6 +28,7 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/requests/check"),
         ("POST", "/environments/{name}/resize"),
         ("POST", "/environments/{name}/upgrade"),
+        ("POST", "/environments/{name}/snapshots"),
         ("GET", "/environments/{name}"),
         ("GET", "/environments/{name}/events"),
         ("GET", "/environments/{name}/kubeconfig"),

@@ -1,8 +1,9 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
 Hypothesis makes the sequences. Two environments of a template with a warm pool are asked for, resized, put to
-sleep, woken, deleted, cancelled, extended, transferred and swept, while their people come and go, faults come
-and go and the worker is killed; after each step the systems' own databases are looked at.
+sleep, woken, deleted, cancelled, extended, transferred and swept, and snapshots of them are taken, while
+their people come and go, faults come and go and the worker is killed; after each step the systems' own
+databases are looked at.
 """
 
 import asyncio
@@ -157,8 +158,8 @@ class Machine(RuleBasedStateMachine):
     def extend(self, name: str, by: str) -> None:
         self.ask(name, "extended", "POST", "/extend", json={"by": by})
 
-    @rule(name=NAMES, what=st.sampled_from(("sleep", "wake")))
-    def sleep_or_wake(self, name: str, what: str) -> None:
+    @rule(name=NAMES, what=st.sampled_from(("sleep", "wake", "snapshots")))
+    def sleep_wake_or_snapshot(self, name: str, what: str) -> None:
         answer = self.call("POST", f"/environments/{self.names[name]}/{what}")
         assert answer.status_code in (202, 404, 409, 503), answer.text
         self.busy = True

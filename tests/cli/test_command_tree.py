@@ -61,7 +61,7 @@ def test_tree_has_every_command() -> None:
         "collaborators", "transfer", "capacity", "pools", "delete", "cancel", "completion", "teardown",
         "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor", "login",
         "logout", "whoami", "context", "leavers", "sleep", "wake", "reconcile",
-        "resize", "upgrade", "book", "bookings", "seat",
+        "resize", "upgrade", "snapshot", "book", "bookings", "seat",
     }  # fmt: skip
     assert {path[1] for path in PATHS if path[:1] == ("context",) and path[1:]} == {"list", "use", "remove"}
     assert {path[1] for path in PATHS if path[:1] == ("templates",) and path[1:]} == {"show", "check", "try"}

@@ -4,6 +4,7 @@ Prints how long each change takes.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -72,11 +73,47 @@ class Changing:
         started = time.monotonic()
         answer = await self._alice.call("POST", f"/environments/{self.name}/{verb}", json=body)
         assert answer.status_code == 202, answer.text
-        while (shown := await self._alice.show(self.name))["change"]:
+        # While no worker answers, it is not known, and no step is shown.
+        while (shown := await self._alice.show(self.name))["change"] or not shown["steps"]:
             assert time.monotonic() - started < MAX_WAIT, shown
             await asyncio.sleep(LOOK_EVERY)
         print(f"{verb} took {time.monotonic() - started:.1f} s")
         return shown
+
+    async def show(self) -> dict[str, Any]:
+        """How the environment is."""
+        return await self._alice.show(self.name)
+
+    async def take_snapshot(self) -> dict[str, Any]:
+        """Ask for a snapshot, and wait for its end; return how the environment is then."""
+        started = time.monotonic()
+        answer = await self._alice.call("POST", f"/environments/{self.name}/snapshots")
+        assert answer.status_code == 202, answer.text
+        while True:
+            shown = await self.show()
+            last = shown["snapshots"][-1] if shown["snapshots"] else None
+            if last and (last["taken_at"] or last["problem"]):
+                return shown
+            assert time.monotonic() - started < MAX_WAIT, shown
+            await asyncio.sleep(LOOK_EVERY)
+
+    def requests(self) -> dict[str, str]:
+        """The phase of each request for a snapshot, by its name; there are no Secrets of them."""
+        of_requests = ("-n", self.namespace, "-l", "vcluster.loft.sh/snapshot-request")
+        assert self._cluster.get("secrets", *of_requests)["items"] == []
+        found = self._cluster.get("configmaps", *of_requests)["items"]
+        return {
+            each["metadata"]["name"]: json.loads(each["data"]["snapshotRequest"])["status"]["phase"]
+            for each in found
+        }
+
+    def files_of_snapshots(self) -> set[str]:
+        """The files of snapshots on the volume of the vCluster."""
+        pod = f"{self.namespace}-0"
+        listed = self._cluster.run(
+            "exec", "-n", self.namespace, pod, "-c", "syncer", "--", "ls", "/data/moorage-snapshots"
+        )
+        return set(listed.split())
 
     async def keeps_what_is_inside(self) -> None:
         """Check that the pod and the ConfigMap are there, for a client that was there before."""
@@ -137,6 +174,28 @@ async def test_a_resize_keeps_volume_objects_and_address(changing: Changing) -> 
     assert (after["limits.cpu"], after["limits.memory"]) != (before["limits.cpu"], before["limits.memory"])
     assert changing.volumes() == volumes
     assert changing.revisions().count("deployed") == 1
+    await changing.keeps_what_is_inside()
+
+
+async def test_a_snapshot_was_taken_before_the_resize(changing: Changing) -> None:
+    """Ensures that the vCluster has taken it, and that its file is on the volume after the restart."""
+    [snapshot] = (await changing.show())["snapshots"]
+    assert snapshot["problem"] is None
+    assert (snapshot["number"], snapshot["before"]) == (1, f"the change to {changing.larger} version 1")
+    assert changing.requests() == {f"{changing.namespace}-snapshot-1": "Completed"}
+    assert "1.tar.gz" in changing.files_of_snapshots()
+
+
+async def test_snapshots_are_taken_on_request(changing: Changing) -> None:
+    """Ensures that the fifth takes the file of the first, and that no Secret of a request stays."""
+    for _ in range(4):
+        started = time.monotonic()
+        shown = await changing.take_snapshot()
+        assert shown["snapshots"][-1]["problem"] is None, shown["snapshots"]
+        print(f"a snapshot took {time.monotonic() - started:.1f} s")
+    assert [one["number"] for one in shown["snapshots"]] == [3, 4, 5]
+    assert set(changing.requests().values()) == {"Completed"}
+    assert changing.files_of_snapshots() == {f"{number}.tar.gz" for number in range(4)}
     await changing.keeps_what_is_inside()
 
 

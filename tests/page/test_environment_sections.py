@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Drift, Phase, Problem, StepName
+from contracts.environment import Drift, Phase, Problem, Snapshot, StepName
 from contracts.sleep_rules import SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import ChangeView, EnvironmentView, SleepView
@@ -87,6 +87,26 @@ def test_the_state_says_who_sleeps_since_when_and_what_it_waits_for() -> None:
     failed = SleepView(actor="bob@example.com", asleep_at=NOW, problem=problem)
     assert "It could not be woken." in parts_of(view(phase=Phase.ASLEEP, sleep=failed), UsualTimes())["state"]
     assert "asleep" not in parts_of(view(sleep=None), UsualTimes())["state"]
+
+
+def test_snapshots_are_listed_and_offered_to_those_who_decide() -> None:
+    """Ensures that what they leave out is said each time, and that none is offered where there are none."""
+    problem = Problem(step="snapshot", system="host cluster", cause="No space.", remedy="", type="NeverReady")
+    taken = Snapshot(number=1, actor="bob@example.com", asked_at=NOW, taken_at=NOW)
+    failed = taken.model_copy(update={"number": 2, "taken_at": None, "problem": problem})
+    before = "the change to small version 2"
+    open_ = taken.model_copy(update={"number": 3, "taken_at": None, "before": before})
+    shared, one = SharedSections(LINKS), view(snapshots=(taken, failed, open_))
+    owner = sections(shared.message(one, principal("bob", "blue"), BASE))["side"]
+    guest = sections(shared.message(one, principal("dave", "green"), BASE))["side"]
+    for text in (owner, guest):
+        assert text.index("3, being taken") < text.index("2, not taken: No space.") < text.index("1, taken ")
+        assert f"before {before}" in text
+        assert "Without the volumes of its workloads." in text
+    assert ("Take a snapshot" in owner, "Take a snapshot" in guest) == (True, False)
+    for without in ({"no_snapshots": "its vCluster takes none"}, {"phase": Phase.ASLEEP}):
+        message = SharedSections(LINKS).message(view(**without), principal("bob", "blue"), BASE)
+        assert "napshot" not in sections(message)["side"]
 
 
 def test_the_run_in_temporal_is_for_the_platform_team() -> None:

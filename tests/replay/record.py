@@ -94,6 +94,8 @@ from workflows.standby import StandbyWorkflow
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 
+#: The activity that takes a snapshot.
+TAKE = "snapshot.take"
 ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
@@ -822,7 +824,7 @@ def _living(name: str, ttl: timedelta, **policy: Any) -> EnvironmentStart:
 MEDIUM = a_start("a").environment.template.model_copy(update={"name": "medium", "version": 2})
 
 
-async def _begin_change(bench: Bench, name: str) -> Life:
+async def _begin_change(bench: Bench, name: str, *, with_snapshot: bool = False) -> Life:
     """Make an environment ready, and ask for another template."""
     life = await bench.begin(a_start(name))
     await _ready(life)
@@ -839,25 +841,34 @@ async def _begin_change(bench: Bench, name: str) -> Life:
     )
     spec = environment.spec.model_copy(update={"template": "medium"})
     ask = ChangeTemplateInput(
-        life=LIFE, actor="alice@example.com", template=MEDIUM, spec=spec, request=request
+        life=LIFE,
+        actor="alice@example.com",
+        template=MEDIUM,
+        spec=spec,
+        request=request,
+        with_snapshot=with_snapshot,
     )
     update: Any = EnvironmentWorkflow.change_template
     await life.handle.execute_update(update, ask)
     return life
 
 
-async def _template_changed(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+def _template_changed(*, with_snapshot: bool = False) -> LifePath:
     """The run that ends with the change."""
-    life = await _begin_change(bench, name)
-    first = (await life.handle.describe()).raw_description.workflow_execution_info.first_run_id
 
-    async def goes_on() -> bool:
-        return (await life.handle.describe()).run_id != first
+    async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+        life = await _begin_change(bench, name, with_snapshot=with_snapshot)
+        first = (await life.handle.describe()).raw_description.workflow_execution_info.first_run_id
 
-    await until(goes_on, "the next run began")
-    await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
-    await life.handle.result()
-    return bench.client.get_workflow_handle(life.handle.id, run_id=first)
+        async def goes_on() -> bool:
+            return (await life.handle.describe()).run_id != first
+
+        await until(goes_on, "the next run began")
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        await life.handle.result()
+        return bench.client.get_workflow_handle(life.handle.id, run_id=first)
+
+    return path
 
 
 def _template_rolled_back(outcome: Outcome) -> LifePath:
@@ -962,7 +973,37 @@ def _given_a_standby(*, fails_at: str = "") -> LifePath:
     return path
 
 
+def _snapped(*, fails_first_time: bool = False, ends: bool = False) -> LifePath:
+    """Snapshots are taken; the first one fails, or the environment is deleted while one is taken."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        life = await bench.begin(a_start(name))
+        await _ready(life)
+        if fails_first_time:
+            bench.script.before[TAKE] = fails_first(bench.script, TAKE)
+        if ends:
+            bench.script.before[TAKE] = waits
+        for number in () if ends else (1, 2):
+            await life.handle.execute_update(EnvironmentWorkflow.snapshot, BY_ALICE)
+
+            async def is_over(number: int = number) -> bool:
+                snapshots = (await life.status()).snapshots
+                return len(snapshots) == number and not snapshots[-1].is_in_progress
+
+            await until(is_over, f"snapshot {number} is over")
+        if ends:
+            await life.handle.execute_update(EnvironmentWorkflow.snapshot, BY_ALICE)
+            await bench.script.started[TAKE].wait()
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
 PATHS: dict[str, LifePath] = {
+    "snapshots": _snapped(),
+    "snapshot-fails": _snapped(fails_first_time=True),
+    "snapshot-ends": _snapped(ends=True),
     "standby-ended": _standby(),
     "standby-taken": _standby(taken=True),
     "standby-failed": _standby(failing="vcluster.ensure"),
@@ -1014,7 +1055,8 @@ PATHS: dict[str, LifePath] = {
     "swept": _swept,
     "expired-while-provisioning": _expired_while_provisioning,
     "expired-in-its-turn": _expired_in_its_turn,
-    "template-changed": _template_changed,
+    "template-changed": _template_changed(),
+    "template-changed-after-a-snapshot": _template_changed(with_snapshot=True),
     "template-rolled-back": _template_rolled_back(fails_for_good()),
     "template-in-doubt": _template_rolled_back(fails(10_000, in_doubt=True)),
     "template-refused": _template_refused,

@@ -72,6 +72,17 @@ REPLACING: dict[str, Call] = {
     "vcluster": (Part.HOST, "release.upgrade"),
     "kubeconfig": (Part.HOST, "virtual.readyz"),
 }
+#: The calls with which a snapshot is requested and followed, and those with which its request is undone.
+REQUESTING: dict[str, Call] = {
+    "options": (Part.HOST, "secret.create"),
+    "request": (Part.HOST, "configmap.create"),
+    "progress": (Part.HOST, "configmap.get"),
+}
+UNREQUESTING: dict[str, Call] = {
+    "requests listed": (Part.HOST, "configmap.get"),
+    "request": (Part.HOST, "configmap.delete"),
+    "options listed": (Part.HOST, "secret.list"),
+}
 #: The call with which a step asks whether what it waits for has come.
 WAITING: dict[str, Call] = {
     "vcluster": (Part.HOST, "startup.get"),

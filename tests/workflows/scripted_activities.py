@@ -38,6 +38,7 @@ from contracts.activities import (
     RemoveResult,
     SealedBootstrap,
     SleepInput,
+    SnapshotInput,
 )
 from contracts.capacity.models import PlacementDecision, ReservationRequest, ResizeInput
 from contracts.environment import Environment, Receipt, StepName, System
@@ -79,6 +80,8 @@ class Script:
     #: Whether its vCluster is paused, and what the capacity workflow answers to who wants to wake it.
     is_paused: bool = False
     decision: PlacementDecision = field(default_factory=lambda: PlacementDecision(host="one"))
+    #: The numbers of the snapshots that were taken.
+    snapshots: list[int] = field(default_factory=list)
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
     says: str = ""
     lines: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ class Script:
             self._trail(),
             self._sleep("sleep.pause", is_asleep=True),
             self._sleep("sleep.resume", is_asleep=False),
+            self._snapshot(),
             self._wake_admission(),
             self._resize_admission(),
             self._access("access.group", self.members, lambda environment: environment.people_system),
@@ -240,6 +244,16 @@ class Script:
             await self._play_in(input.environment, System.HOST_CLUSTER, name, effect)
 
         return change
+
+    def _snapshot(self) -> Callable[..., Any]:
+        @activity.defn(name="snapshot.take")
+        async def take(input: SnapshotInput) -> None:
+            def effect() -> None:
+                self.snapshots.append(input.number)
+
+            await self._play_in(input.environment, System.HOST_CLUSTER, "snapshot.take", effect)
+
+        return take
 
     def _wake_admission(self) -> Callable[..., Any]:
         @activity.defn(name="capacity.wake")

@@ -53,9 +53,14 @@ async def ready(house: CapacityBench, name: str) -> Life:
 
 
 async def change(
-    house: CapacityBench, life: Life, template: Template, id: str = "c1", **fields: Any
+    house: CapacityBench,
+    life: Life,
+    template: Template,
+    id: str = "c1",
+    **fields: Any,
 ) -> Answer:
     name = life.start.environment.name
+    with_snapshot = fields.pop("with_snapshot", False)
     request = house.ask(name, template=template.name, size=size(template), **fields)
     ask = ChangeTemplateInput(
         life=request.life,
@@ -63,6 +68,7 @@ async def change(
         template=template,
         spec=Spec(template=template.name, team="blue"),
         request=request,
+        with_snapshot=with_snapshot,
     )
     update: Any = EnvironmentWorkflow.change_template
     answer: Answer = await life.handle.execute_update(update, ask, id=id)

@@ -152,6 +152,17 @@ class ChangeView(View, frozen=True, kw_only=True):
     going_back: bool = False
 
 
+class Snapshot(View, frozen=True, kw_only=True):
+    """A snapshot of the objects in an environment, in progress, taken or failed."""
+
+    number: int
+    actor: str
+    asked_at: datetime
+    before: str = ""
+    taken_at: datetime | None = None
+    problem: ProblemView | None = None
+
+
 class LifeSummary(View, frozen=True, kw_only=True):
     """Which environment, in which life, and the phase of that life."""
 
@@ -197,6 +208,8 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     frozen: FreezeView | None = None
     change: ChangeView | None = None
     change_problem: ProblemView | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    no_snapshots: str = ""
     remark: str = ""
     unwell: Unwell | None = None
     trace: str = ""

@@ -20,6 +20,7 @@ from starter.cli.client.views import (
     HistoryView,
     ParameterValue,
     SleepPolicy,
+    Snapshot,
     StepView,
     Unwell,
 )
@@ -189,6 +190,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("change", "" if planned else _change(view)),
+        *(("snapshot", _snapshot(one)) for one in reversed(view.snapshots)),
         ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
         ("labels", format_labels(view.labels)),
         ("changing", _access_changes(view.access)),
@@ -226,6 +228,16 @@ def _change(view: EnvironmentView) -> str:
     if change.going_back and problem:
         return f"going back to version {view.template_version}: {problem.step}: {problem.cause}"
     return f"to {change.template} version {change.template_version}, by {change.actor}"
+
+
+def _snapshot(snapshot: Snapshot) -> str:
+    """Format a snapshot, and what it leaves out."""
+    before = f" before {snapshot.before}" if snapshot.before else ""
+    if snapshot.problem:
+        return f"{snapshot.number}{before} was not taken: {snapshot.problem.cause}"
+    if snapshot.taken_at is None:
+        return f"{snapshot.number}{before} is being taken"
+    return f"{snapshot.number}, taken {relative_time(snapshot.taken_at)}{before}; without volumes"
 
 
 def _offer(view: EnvironmentView) -> str:

@@ -55,6 +55,7 @@ _NOTES = {
     "removed": "The person's access is being taken away.",
     "given": "It has another owner now.",
     "changed": "Its template is being changed.",
+    "snapshot": "A snapshot is being taken. The volumes of its workloads are left out.",
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
     "resumed": "What is left is being undone now.",
@@ -191,6 +192,13 @@ async def upgrade(form: FormDep, changes: TemplateChangesDep) -> Response:
     """Change it to the newer version of its template."""
     change = changes.change(Verb.UPGRADE, form.name, RequestedChange(), form.caller, form.key, form.life)
     return await form.answer(change, lambda _: form.back("changed"))
+
+
+@router.post("/snapshots")
+async def take_snapshot(form: FormDep, commands: CommandsDep) -> Response:
+    """Take a snapshot of the objects in it."""
+    change = commands.take_snapshot(form.name, form.caller, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("snapshot"))
 
 
 @router.post("/people")

@@ -1,0 +1,58 @@
+"""Takes snapshots of virtual clusters, by the requests of the vCluster's vendor.
+
+The request stays until the vCluster or the teardown removes it; so a repeat finds the first one.
+"""
+
+from temporalio import activity
+
+from activities import activity_context
+from activities.errors import NeverReady, NotYet
+from activities.ownership import mark_text, require_ours
+from activities.parts.host_lookup import Hosts, at_host, require_installed
+from activities.task_queues import ensure_right_queue
+from clients.host.snapshots import SnapshotRequest
+from contracts.activities import SnapshotActivities, SnapshotInput
+from contracts.environment import System
+from contracts.snapshot_rules import request_name, snapshot_path
+from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
+
+
+class Snapshots(SnapshotActivities):
+    """Takes snapshots of the vClusters on their hosts."""
+
+    def __init__(self, hosts: Hosts, own_queues: OwnQueues = NO_OWN_QUEUES) -> None:
+        self._hosts = hosts
+        self._own_queues = own_queues
+
+    @activity.defn(name="snapshot.take")
+    async def take(self, input: SnapshotInput) -> None:
+        """Request the snapshot, and wait until it is taken.
+
+        Raises NeverReady if the vCluster says that it has failed, and Conflict if the vCluster, or a request
+        of that name, is not ours.
+        """
+        ensure_right_queue(self._own_queues, input.environment, [System.HOST_CLUSTER])
+        host, environment = await at_host(self._hosts, input.environment)
+        await require_installed(host, environment)
+        name, mark = environment.host_name, environment.mark
+        request = SnapshotRequest(request_name(name, input.number), snapshot_path(input.number), mark.labels)
+
+        async def pending() -> str:
+            progress = await host.request_snapshot(name, name, request)
+            if progress.labels:
+                found = mark_text(progress.labels)
+                require_ours(System.HOST_CLUSTER, f"ConfigMap {request.name}", found, mark)
+            if progress.failed is not None:
+                raise NeverReady(
+                    System.HOST_CLUSTER,
+                    f"The vCluster on host {host.name} could not take the snapshot: {progress.failed}",
+                    "See the log of the vCluster's pod, then ask again",
+                )
+            return "" if progress.taken else progress.waiting_for
+
+        if waiting_for := await activity_context.wait_until(pending):
+            raise NotYet(
+                System.HOST_CLUSTER,
+                f"The snapshot on host {host.name} is not taken in its time: waiting for {waiting_for}",
+                "See the log of the vCluster's pod, then ask again",
+            )

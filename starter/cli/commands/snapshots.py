@@ -1,0 +1,65 @@
+"""The command that takes a snapshot of an environment."""
+
+import secrets
+
+import click
+
+from starter.cli.client.paths import environment_path
+from starter.cli.client.views import EnvironmentView, Snapshot, to_json
+from starter.cli.command_context import api_session
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import follow_until
+from starter.cli.options import environment_argument, examples, no_wait_option, output_option
+from starter.cli.output.formatting import local_time, print_note
+from starter.cli.output.terminal_text import print_json, print_line
+
+
+@click.command(epilog=examples("moorage snapshot demo", "moorage snapshot demo --no-wait"))
+@environment_argument
+@no_wait_option
+@output_option()
+@click.pass_context
+def snapshot(ctx: click.Context, name: str, no_wait: bool, output: Output) -> None:
+    """Take a snapshot of the objects in an environment, and wait until it is taken.
+
+    The volumes of its workloads are left out. The snapshot is on the volume of the vCluster: it survives an
+    upgrade, and ends with the environment. The last three are kept. Before a resize and an upgrade, Moorage
+    takes one by itself.
+    """
+    with api_session(ctx, output) as api:
+        before = api.environment(name)
+        last = max((one.number for one in before.snapshots), default=0)
+        # Use one key for all attempts, because a repeat of a lost call must not take a second one.
+        key, query = secrets.token_hex(16), {"life": before.life or None}
+        done = api.call("POST", f"{environment_path(name)}/snapshots", query=query, key=key)
+        if no_wait:
+            if output is Output.JSON:
+                print_json(done)
+            else:
+                print_line(done["message"])
+            return
+        if output is Output.TABLE:
+            print_note(done["message"])
+
+        def is_over(view: EnvironmentView) -> bool:
+            found = _after(view, last)
+            return view.outcome is not None or bool(found and (found.taken_at or found.problem))
+
+        view = follow_until(api, name, done["life"], is_over, output)
+        if output is Output.JSON:
+            print_json(to_json(view))
+        found = _after(view, last)
+        if found is None or (found.taken_at is None and found.problem is None):
+            raise CliError(Code.FAILED, f"{name} is being torn down: the snapshot was stopped")
+        if found.problem:
+            problem = found.problem
+            message = f"The snapshot of {name} could not be taken. {problem.cause}"
+            raise CliError(Code.FAILED, message, next_steps=[problem.remedy] if problem.remedy else [])
+        if output is Output.TABLE:
+            taken = local_time(found.taken_at)
+            print_line(f"Snapshot {found.number} of {name} was taken {taken}, without volumes.")
+
+
+def _after(view: EnvironmentView, last: int) -> Snapshot | None:
+    """Return the first snapshot after the one with the number `last`."""
+    return next((one for one in view.snapshots if one.number > last), None)
