@@ -9,7 +9,7 @@ import pytest
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import Caller, calling, problem
 from tests.cli.test_commands import cli_of
-from tests.lifecycle.databases import Systems
+from tests.lifecycle.databases import Systems, has_requests
 from tests.starter.test_catalogue import GOOD
 from tests.support.stack import ALICE, BOB, DAVE, hurried, unique
 from tests.support.stand_ins import control
@@ -34,7 +34,7 @@ async def test_a_snapshot_is_taken_through_the_api(stack: Stack, bob: Caller, da
     assert shown.snapshots == view.snapshots
     other = problem(await bob.http.post(path, params={"life": "0" * 20}), 409)
     assert other["reason"] == "other_life"
-    assert Systems(stack).holds(view.name)["request"] == 1
+    await has_requests(Systems(stack), view.name, 1)
     await bob.gone(view.name)
     assert Systems(stack).holds(view.name) == {}
     assert "is gone" in problem(await bob.http.post(path), 409)["detail"]

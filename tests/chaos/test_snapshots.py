@@ -9,7 +9,7 @@ from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from tests.chaos.test_cancelled import press_cancel
 from tests.chaos.test_template_change import MOMENTS
-from tests.lifecycle.databases import Systems
+from tests.lifecycle.databases import Systems, has_requests
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import (
     AMBIGUITIES,
@@ -79,7 +79,7 @@ async def test_the_worker_is_killed_in_a_snapshot(
     await battered.start(Part.WORKER)
     assert (await settled(asking, name))["taken_at"]
     assert_one_of_each(systems.holds(name))
-    assert systems.holds(name)["request"] == 1
+    await has_requests(systems, name, 1)
     await ended(asking, systems, name)
 
 

@@ -97,10 +97,13 @@ class Changing:
             assert time.monotonic() - started < MAX_WAIT, shown
             await asyncio.sleep(LOOK_EVERY)
 
-    def requests(self) -> dict[str, str]:
-        """The phase of each request for a snapshot, by its name; there are no Secrets of them."""
+    async def requests(self) -> dict[str, str]:
+        """The phase of each request for a snapshot, by its name, once their Secrets are gone."""
         of_requests = ("-n", self.namespace, "-l", "vcluster.loft.sh/snapshot-request")
-        assert self._cluster.get("secrets", *of_requests)["items"] == []
+        ends = time.monotonic() + MAX_WAIT
+        while left := self._cluster.get("secrets", *of_requests)["items"]:
+            assert time.monotonic() < ends, left
+            await asyncio.sleep(LOOK_EVERY)
         found = self._cluster.get("configmaps", *of_requests)["items"]
         return {
             each["metadata"]["name"]: json.loads(each["data"]["snapshotRequest"])["status"]["phase"]
@@ -182,7 +185,7 @@ async def test_a_snapshot_was_taken_before_the_resize(changing: Changing) -> Non
     [snapshot] = (await changing.show())["snapshots"]
     assert snapshot["problem"] is None
     assert (snapshot["number"], snapshot["before"]) == (1, f"the change to {changing.larger} version 1")
-    assert changing.requests() == {f"{changing.namespace}-snapshot-1": "Completed"}
+    assert await changing.requests() == {f"{changing.namespace}-snapshot-1": "Completed"}
     assert "1.tar.gz" in changing.files_of_snapshots()
 
 
@@ -194,7 +197,7 @@ async def test_snapshots_are_taken_on_request(changing: Changing) -> None:
         assert shown["snapshots"][-1]["problem"] is None, shown["snapshots"]
         print(f"a snapshot took {time.monotonic() - started:.1f} s")
     assert [one["number"] for one in shown["snapshots"]] == [3, 4, 5]
-    assert set(changing.requests().values()) == {"Completed"}
+    assert set((await changing.requests()).values()) == {"Completed"}
     assert changing.files_of_snapshots() == {f"{number}.tar.gz" for number in range(4)}
     await changing.keeps_what_is_inside()
 

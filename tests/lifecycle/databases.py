@@ -1,5 +1,6 @@
 """What the outside systems really hold, read from their databases, past Moorage and past their APIs."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from contracts.types.naming import STANDBY_NAME_START
 from embedded.stack.stack import Part, Stack
+from tests.support.deadline import HANG
 
 #: For each system: what to call a thing, and the query that lists the names of all such things.
 _QUERIES = {
@@ -81,6 +83,13 @@ class Systems:
             for kind, query in _QUERIES[part].items()
         }
         return {kind: count for kind, count in counts.items() if count}
+
+
+async def has_requests(systems: Systems, name: str, count: int) -> None:
+    """Wait until there are so many requests for snapshots, without their Secrets: these go a little later."""
+    async with asyncio.timeout(HANG):
+        while systems.holds(name).get("request") != count:  # noqa: ASYNC110 - a database
+            await asyncio.sleep(0.05)
 
 
 def _rows(path: Path, query: str) -> list[tuple[str, ...]]:
