@@ -11,7 +11,7 @@ from tests.support.fault_points import no_faults
 from tests.support.stack import hurried
 
 #: Those that take longest, the longest first.
-_LONGEST = ("test_storm", "test_fuzz", "test_state_machine")
+_LONGEST = ("test_storm", "test_bookings", "test_fuzz", "test_state_machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

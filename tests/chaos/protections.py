@@ -51,6 +51,7 @@ PEOPLE = "tests/workflows/test_people.py"
 SLEEP = "tests/workflows/test_sleep.py"
 LEAVERS, DRIFT = "tests/workflows/test_leavers.py", "tests/activities/test_drift.py"
 TAKE_OVER = "tests/activities/test_take_over.py"
+BOOKINGS = "tests/workflows/test_bookings.py"
 PROTECTIONS = (
     Protection(
         "4", "a standby is taken over by a compare-and-swap", "embedded/host/namespaces.py",
@@ -275,6 +276,34 @@ PROTECTIONS = (
         "token = self._cursors.read(cursor, query)",
         "token = cursor.encode() if cursor else None",
         "tests/chaos/test_fuzz.py", "hundred",
+    ),
+    Protection(
+        "bookings", "a code is good for one person", "workflows/booking.py",
+        'or seat.person not in ("", ask.person) or', "or",
+        BOOKINGS, "of_two_people",
+    ),
+    Protection(
+        "bookings", "the room of a booking is held from the moment it is booked",
+        "contracts/capacity/ledger.py",
+        "held = held.plus(hold.size, self.seats_left(hold, key[1]))", "pass",
+        BOOKINGS, "its_room_is_held",
+    ),
+    Protection(
+        "bookings", "a booking is not over while a seat of it may still start", "activities/bookings.py",
+        "        if is_held:\n", "        if False:\n",
+        BOOKINGS, "may_still_start",
+    ),
+    Protection(
+        "bookings", "standbys of a booking that has ended hold their places until they are gone",
+        "workflows/pools.py",
+        "            if not self._is_of_ended_booking(name):\n                ledger.remove(name)\n",
+        "            ledger.remove(name)\n",
+        BOOKINGS, "no_list_shows_yet",
+    ),
+    Protection(
+        "bookings", "a certificate that cannot be read says nothing", "contracts/booking_workflow.py",
+        "else not place.is_unproven", "else True",
+        "tests/contracts/test_bookings.py", "could_not_read",
     ),
     Protection(
         "secrets", "logs show no local variables", "worker/telemetry.py",

@@ -1,13 +1,15 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
 Hypothesis makes the sequences. Two environments of a template with a warm pool are asked for, resized, put to
-sleep, woken, deleted, cancelled, extended, transferred and swept, and snapshots of them are taken, while
-their people come and go, faults come and go and the worker is killed; after each step the systems' own
-databases are looked at.
+sleep, woken, deleted, cancelled, extended, transferred and swept, snapshots of them are taken, and so are
+seats of bookings, while their people come and go, faults come and go and the worker is killed; after each
+step the systems' own databases are looked at.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,7 +37,7 @@ from tests.support.fault_points import ONE_OF_EACH, STAND_INS, no_faults
 from tests.support.leavers import People, sweep_leavers
 from tests.support.reconcile import lose_workflow
 from tests.support.secret_scan import BRIEF, BRIEF_AND_WARM
-from tests.support.stack import TIMEOUT, client_of, hurried, unique
+from tests.support.stack import BOB, CAROL, TIMEOUT, client_of, hurried, unique
 from tests.support.stand_ins import set_faults
 from tests.support.warm_pools import end_pool, is_filled
 
@@ -59,6 +61,8 @@ MAX_WAIT = 120.0
 LOOKS = 20
 #: Workflows that are terminated in a sequence.
 MAX_LOST = 2
+#: Bookings in a sequence.
+MAX_BOOKINGS = 2
 
 _T = TypeVar("_T")
 
@@ -78,6 +82,7 @@ async def swept_by_hand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
         # One of three people is more than the brake lets leave.
         "MOORAGE_SWEEP__LEAVERS_LIMIT_PERCENT": "100",
         "MOORAGE_RECONCILE__GRACE": "1s",
+        "MOORAGE_CAPACITY__AUDIT": "5s",
     }
     async with Stack(folder / "stack", hurried(environment=settings)) as stack:
         yield stack
@@ -95,6 +100,8 @@ class Machine(RuleBasedStateMachine):
 
     stack: Stack
     asking: Asking
+    #: The ways to the API of those who have codes.
+    students: Mapping[str, Asking]
     systems: Systems
     people: People
     client: Client
@@ -116,6 +123,9 @@ class Machine(RuleBasedStateMachine):
         #: Whether people or the directory have changed since the last sweep for leavers.
         self.moved = False
         self.lost = 0
+        #: The codes of each booking by its seats, and who has got a seat.
+        self.courses: dict[str, dict[str, str]] = {}
+        self.seats: dict[str, str] = {}
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run it in the event loop of the stack; the state machine itself runs in another thread."""
@@ -194,6 +204,39 @@ class Machine(RuleBasedStateMachine):
         if person not in self.people.away:
             getattr(self.people, how)(person)
             self.moved = True
+
+    @precondition(lambda self: len(self.courses) < MAX_BOOKINGS)
+    @rule(seats=st.sampled_from((1, 2)))
+    def book(self, seats: int) -> None:
+        event, now = unique("course"), datetime.now(UTC)
+        times = {"from": now.isoformat(), "until": (now + timedelta(hours=1)).isoformat()}
+        answer = self.call(
+            "POST", "/bookings", json={"event": event, "template": "small", "seats": seats} | times
+        )
+        assert answer.status_code in (201, 409, 503), answer.text
+        codes = answer.json()["codes"] if answer.status_code == 201 else ()
+        self.courses[event] = {one["seat"]: one["code"] for one in codes}
+        self.busy = True
+
+    @precondition(lambda self: any(self.courses.values()))
+    @rule(number=st.integers(0, 2 * MAX_BOOKINGS - 1), person=PEOPLE)
+    def use_a_code(self, number: int, person: str) -> None:
+        codes = [one for course in self.courses.values() for one in course.items()]
+        seat, code = codes[number % len(codes)]
+        answer = self.run(self.students[person].call("POST", "/seats", json={"code": code}))
+        assert answer.status_code in (200, 202, 409, 422, 429, 503), answer.text
+        if answer.is_success:
+            assert answer.json()["name"] == seat
+            assert self.seats.setdefault(seat, person) == person, f"the code of {seat} was good twice"
+            self.busy = True
+
+    @precondition(lambda self: bool(self.courses))
+    @rule(number=st.integers(0, MAX_BOOKINGS - 1))
+    def end_a_booking(self, number: int) -> None:
+        event = list(self.courses)[number % len(self.courses)]
+        answer = self.call("DELETE", f"/bookings/{event}")
+        assert answer.status_code in (202, 404, 503), answer.text
+        self.busy = True
 
     @precondition(lambda self: bool(self.people.away))
     @rule(person=LEAVERS)
@@ -304,6 +347,22 @@ class Machine(RuleBasedStateMachine):
             elif answer.status_code == 200 and answer.json()["steps"]:
                 self.has_no_pod_asleep(name, answer.json())
 
+    @invariant()
+    def each_seat_has_one_owner(self) -> None:
+        for event in self.courses:
+            answer = self.call("GET", f"/bookings/{event}")
+            if answer.status_code != 200:
+                continue
+            view = answer.json()
+            for seat in view["people"]:
+                name = seat["name"]
+                held = self.systems.holds(name)
+                twice = {kind: held[kind] for kind in ONE_OF_EACH if held.get(kind, 0) > 1}
+                assert not twice, f"{name} has twice: {twice}"
+                assert seat["person"] == self.seats.get(name, seat["person"]), f"{name} has another owner"
+                assert view["phase"] != "ended" or not held, f"{event} is over, and there is {held}"
+            assert view["nothing_left"] == (view["phase"] == "ended"), view["ended"]
+
     def has_no_pod_asleep(self, name: str, shown: dict[str, Any]) -> None:
         """What is true of one that sleeps, if it does so before and after it is looked at."""
         if shown["phase"] != "asleep":
@@ -337,6 +396,22 @@ class Machine(RuleBasedStateMachine):
         for name in self.names.values():
             self.run(self.until_ended(name))
             assert self.systems.holds(name) == {}
+        for event, codes in self.courses.items():
+            self.run(self.until_over(event))
+            assert not any(self.systems.holds(seat) for seat in codes)
+
+    async def until_over(self, event: str) -> None:
+        async with asyncio.timeout(MAX_WAIT):
+            while True:
+                answer = await self.asking.call("GET", f"/bookings/{event}")
+                if answer.status_code == 404 or (
+                    answer.status_code == 200 and answer.json()["phase"] == "ended"
+                ):
+                    return
+                for place in answer.json().get("left", ()):
+                    await self.asking.call("POST", f"/environments/{place['name']}/resume-teardown")
+                await self.asking.call("DELETE", f"/bookings/{event}")
+                await asyncio.sleep(0.5)
 
     async def until_people_agree(self) -> None:
         """After a sweep of a directory that answers, the groups have who has not left, and all of them."""
@@ -411,9 +486,19 @@ class Machine(RuleBasedStateMachine):
                 await asyncio.sleep(0.5)
 
 
-def machine_for(stack: Stack, asking: Asking, client: Client, kills: int) -> type[Machine]:
-    """The machine of a stack: hypothesis makes one for each sequence."""
+@asynccontextmanager
+async def machine_for(stack: Stack, kills: int) -> AsyncIterator[tuple[type[Machine], Asking]]:
+    """The machine of a stack, and Alice's way to its API: hypothesis makes one machine for each sequence."""
+    async with Asking(stack) as asking, Asking(stack, BOB) as bob, Asking(stack, CAROL) as carol:
+        students = {BOB.email: bob, CAROL.email: carol}
+        yield _machine(stack, asking, students, await client_of(stack), kills), asking
+
+
+def _machine(
+    stack: Stack, asking: Asking, students: Mapping[str, Asking], client: Client, kills: int
+) -> type[Machine]:
     world = {
+        "students": students,
         "stack": stack,
         "asking": asking,
         "client": client,
@@ -427,8 +512,7 @@ def machine_for(stack: Stack, asking: Asking, client: Client, kills: int) -> typ
 
 async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derandomize: bool) -> None:
     """Go through so many sequences of so many steps; derandomized ones are the same ones every time."""
-    async with Asking(stack) as asking:
-        machine = machine_for(stack, asking, await client_of(stack), kills)
+    async with machine_for(stack, kills) as (machine, _):
         settings = hypothesis.settings(
             max_examples=sequences,
             stateful_step_count=steps,
@@ -449,8 +533,8 @@ async def test_a_short_sequence(swept_by_hand: Stack) -> None:
 @pytest.mark.slow
 async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack) -> None:
     """Ensures that the machine's promises about people hold in a sequence without chance."""
-    async with Asking(swept_by_hand) as asking:
-        machine = machine_for(swept_by_hand, asking, await client_of(swept_by_hand), kills=0)()
+    async with machine_for(swept_by_hand, kills=0) as (made, asking):
+        machine = made()
         await asyncio.to_thread(machine.begin, "1h")
         for name in machine.names.values():
             await asking.until_phase(name, "ready")
