@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.environment_runs import (
     CALL_TIMEOUT,
-    OPEN_PLACES,
+    LEFT_PLACES,
     UNREADABLE_ERRORS,
     describe_latest,
     life_of,
@@ -69,7 +69,7 @@ class Bookings(BookingActivities):
     async def end_places(self, input: EndPlacesInput) -> EndPlacesResult:
         """Have each environment and standby of the booking end, and return what has ended."""
         held = await self._held(input)
-        listed = await self._list_open(input)
+        listed = await self._list_left(input)
         names = list(dict.fromkeys((*input.names, *held, *listed)))
         activity_context.report_progress(f"{len(names)} environments and standbys of {input.event}")
 
@@ -100,8 +100,8 @@ class Bookings(BookingActivities):
             return frozenset()
         return frozenset(one.name for one in answer.reservations if one.booking == input.life)
 
-    async def _list_open(self, input: EndPlacesInput) -> list[str]:
-        query = f"{OPEN_PLACES} AND {search_attributes.LABELS.name} = '{BOOKING_LABEL}={input.event}'"
+    async def _list_left(self, input: EndPlacesInput) -> list[str]:
+        query = f"{LEFT_PLACES} AND {search_attributes.LABELS.name} = '{BOOKING_LABEL}={input.event}'"
         runs = self._temporal.list_workflows(query, rpc_timeout=CALL_TIMEOUT)
         return [name_from_workflow_id(run.id) async for run in runs if await _booking_of(run) == input.life]
 

@@ -30,6 +30,11 @@ OPEN_RUNS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Run
 OPEN_PLACES = (
     f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') AND ExecutionStatus = 'Running'"
 )
+#: The query for these, and for those that were closed from outside: what they have made is still there.
+LEFT_PLACES = (
+    f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') "
+    "AND ExecutionStatus IN ('Running', 'Terminated', 'TimedOut', 'Canceled')"
+)
 #: Errors of reading a run of another version, one that was started by hand, or one whose key is gone.
 UNREADABLE_ERRORS = (RuntimeError, ValueError, LookupError)
 

@@ -19,6 +19,7 @@ class AuditVerb(StrEnum):
     SLEEP = "sleep"
     WAKE = "wake"
     CHANGE = "change"
+    SNAPSHOT = "snapshot"
     RECONCILE = "reconcile"
     LEAVER = "leaver"
     WARN = "warn"
@@ -52,6 +53,8 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("changed it to", AuditVerb.CHANGE),
     ("could not change it", AuditVerb.CHANGE),
     ("went back to", AuditVerb.CHANGE),
+    ("took snapshot ", AuditVerb.SNAPSHOT),
+    ("could not take snapshot ", AuditVerb.SNAPSHOT),
     ("adopted it", AuditVerb.RECONCILE),
     ("found it ", AuditVerb.RECONCILE),
     ("repaired it", AuditVerb.RECONCILE),

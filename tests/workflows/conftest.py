@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment import Environment, EnvironmentStatus, Spec
@@ -104,11 +105,14 @@ class Bench:
     client: Client
     task_queue: str
     script: Script
+    #: The names of the environments that were asked for.
+    names: set[str] = field(default_factory=set)
 
     async def ask(
         self, start: EnvironmentStart, ask: RequestInput | None = None, *, id: str | None = None
     ) -> Answer:
         """Send a request by update-with-start, like the API."""
+        self.names.add(start.environment.name)
         ask = ask or RequestInput(
             owner=start.environment.owner, spec=start.environment.spec, request_id=start.request_id
         )
@@ -145,6 +149,10 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
     bench = Bench(server.client, f"queue-{next(_NUMBERS)}", Script())
     async with working(server.client, bench.task_queue, bench.script.activities()):
         yield bench
+    # No worker serves what is open: a later test that asks for that name would wait for ever.
+    for name in bench.names:
+        with suppress(RPCError):
+            await server.client.get_workflow_handle(workflow_id(name)).terminate()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = HANG) -> None:

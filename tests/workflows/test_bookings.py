@@ -20,7 +20,7 @@ from contracts.environment import MOORAGE_ACTOR, Outcome
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.temporal import workflow_memo
-from contracts.types.naming import workflow_id
+from contracts.types.naming import name_from_workflow_id, workflow_id
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
 from starter.bookings.reader import BookingNotFound
 from starter.bookings.service import WrongCode
@@ -318,18 +318,32 @@ async def test_an_environment_that_could_not_be_made_can_be_asked_for_again_and_
     assert ended["kurs-02"].certificate
 
 
-@pytest.mark.parametrize("of_booking", [True, False], ids=["cancelled", "with a standby that was terminated"])
-async def test_what_is_done_in_temporal_ends_it_as_well(bench: BookingBench, of_booking: bool) -> None:
+async def test_a_booking_that_is_cancelled_in_temporal_ends_as_well(bench: BookingBench) -> None:
     await bench.book(1)
     await bench.until_standbys(1)
-    if of_booking:
-        await bench.handle().cancel()
-        assert (await end_of(bench)).ended_by
-        return
+    await bench.handle().cancel()
+    assert (await end_of(bench)).ended_by
+
+
+@pytest.mark.parametrize("has_place", [True, False], ids=["with its place", "after an audit"])
+async def test_a_standby_that_was_terminated_keeps_the_booking_open_and_says_what_to_do(
+    bench: BookingBench, has_place: bool
+) -> None:
+    """Ensures that its vCluster, which is still there, is not certified to be gone."""
+    await bench.book(1)
+    await bench.until_standbys(1)
     [standby] = await bench.open_standbys()
     await bench.house.client.get_workflow_handle(standby).terminate()
+    if not has_place:
+        await bench.house.until_audited(1)
     await bench.end()
-    assert (await end_of(bench)).ended_by == PIA.email
+    command = f"moorage teardown {name_from_workflow_id(standby)} --force"
+
+    async def says_it() -> bool:
+        return any(command in place.why for place in (await bench.status()).left)
+
+    await until(says_it, "it says what to do")
+    await bench.handle().terminate()
 
 
 async def test_a_seat_that_was_terminated_keeps_the_booking_open_and_says_what_to_do(

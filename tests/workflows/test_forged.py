@@ -115,6 +115,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "change_collaborators": PERSON | {"action": "add"},
     "transfer": PERSON,
     "change_template": CHANGE,
+    "snapshot": BY,
     "person_left": PERSON,
     "sleep": BY,
     "wake": BY,
