@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities import activity_context
 from activities.environment_runs import (
     CALL_TIMEOUT,
+    CLOSED_FROM_OUTSIDE,
     LEFT_PLACES,
     UNREADABLE_ERRORS,
     describe_latest,
@@ -47,11 +48,6 @@ CONCURRENCY = 20
 QUERY_TIMEOUT = timedelta(seconds=20)
 NO_RECORD = "no environment was made, or Temporal has forgotten it"
 OTHER_LIFE = "another environment has its name now"
-_CLOSED_FROM_OUTSIDE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
-)
 
 
 class Bookings(BookingActivities):
@@ -113,13 +109,13 @@ class Bookings(BookingActivities):
         is_of_booking = run is not None and await _booking_of(run) == input.life
         if run and is_of_booking and run.status is WorkflowExecutionStatus.RUNNING:
             return PlaceLeft(name=name, why=await self._end(run, input))
+        if run and is_of_booking and run.status in CLOSED_FROM_OUTSIDE:
+            why = "its workflow was closed from outside: the platform team removes what it has left with: "
+            return PlaceLeft(name=name, why=f"{why}moorage teardown {name} --force")
         if is_held:
             return PlaceLeft(name=name, why="it has a place, and may still start")
         if run is None or not is_of_booking:
             return EndedPlace(name=name, remark=OTHER_LIFE if run else NO_RECORD)
-        if run.status in _CLOSED_FROM_OUTSIDE:
-            why = "its workflow was closed from outside: the platform team removes what it has left with: "
-            return PlaceLeft(name=name, why=f"{why}moorage teardown {name} --force")
         return await self._read_end(name, run)
 
     async def _end(self, run: WorkflowExecutionDescription, input: EndPlacesInput) -> str:

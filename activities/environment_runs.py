@@ -12,6 +12,7 @@ from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowHistoryEventFilterType,
 )
 from temporalio.service import RPCError, RPCStatusCode
@@ -30,7 +31,13 @@ OPEN_RUNS = f"WorkflowType = '{ENVIRONMENT_WORKFLOW}' AND ExecutionStatus = 'Run
 OPEN_PLACES = (
     f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') AND ExecutionStatus = 'Running'"
 )
-#: The query for these, and for those that were closed from outside: what they have made is still there.
+#: Close statuses that only a caller of Temporal or a timeout causes: the resources of such a run remain.
+CLOSED_FROM_OUTSIDE = (
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT,
+    WorkflowExecutionStatus.CANCELED,
+)
+#: The query for all that hold a place, and for those that were closed from outside.
 LEFT_PLACES = (
     f"WorkflowType IN ('{ENVIRONMENT_WORKFLOW}', '{STANDBY_WORKFLOW}') "
     "AND ExecutionStatus IN ('Running', 'Terminated', 'TimedOut', 'Canceled')"

@@ -9,7 +9,13 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError
 
 from activities import activity_context
-from activities.environment_runs import CALL_TIMEOUT, OPEN_RUNS, UNREADABLE_ERRORS, life_of
+from activities.environment_runs import (
+    CALL_TIMEOUT,
+    CLOSED_FROM_OUTSIDE,
+    OPEN_RUNS,
+    UNREADABLE_ERRORS,
+    life_of,
+)
 from contracts.environment import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
@@ -17,13 +23,6 @@ from contracts.reconcile.rules import LatestRun, RunKind
 from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import search_attributes
 from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id
-
-#: Close statuses that only a caller of Temporal or a timeout causes.
-_CLOSED_FROM_OUTSIDE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
-)
 
 PAGE_SIZE = 500
 #: Runs that were closed from outside, the newest first: one is too many already.
@@ -61,7 +60,7 @@ async def latest_run(run: WorkflowExecutionDescription | None, mark: OwnerMark) 
         # Also one that cannot be read: that it has ended says nothing about this life.
         kind = RunKind.OTHER_CLOSED
     else:
-        kind = RunKind.LOST if run.status in _CLOSED_FROM_OUTSIDE else RunKind.ENDED
+        kind = RunKind.LOST if run.status in CLOSED_FROM_OUTSIDE else RunKind.ENDED
     phase = run.typed_search_attributes.get(search_attributes.PHASE)
     known = Phase(phase) if phase in set(Phase) else None
     has_failed = run.status is WorkflowExecutionStatus.FAILED

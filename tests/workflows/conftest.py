@@ -149,7 +149,7 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
     bench = Bench(server.client, f"queue-{next(_NUMBERS)}", Script())
     async with working(server.client, bench.task_queue, bench.script.activities()):
         yield bench
-    # No worker serves what is open: a later test that asks for that name would wait for ever.
+    # No worker serves these runs any more: a later test that asks for such a name would wait for ever.
     for name in bench.names:
         with suppress(RPCError):
             await server.client.get_workflow_handle(workflow_id(name)).terminate()

@@ -1,7 +1,7 @@
 """The API for the commands: JSON in and out, and a CliError with exit code for a failure.
 
-Its first read is made without httpx, whose import takes longer than all else in most commands. What is more
-than one successful call is the work of `starter.cli.client.http_client`.
+Its first read is made without httpx, whose import takes longer than all else in most commands. Anything
+but one successful call is the work of `starter.cli.client.http_client`.
 """
 
 import time
@@ -78,7 +78,7 @@ class Api:
                 try:
                     return parse_answer(first.content, method, path)
                 except (ValueError, RecursionError):
-                    pass  # the client says what is wrong with it
+                    pass  # the client reports it
             return self._client.call(
                 method, path, query=query, body=body, key=key, first=first, started=started
             )

@@ -109,7 +109,7 @@ def call_once(
 
 
 def _encoded(query: Mapping[str, Any]) -> str:
-    """Return the query as httpx encodes it; what is None is left out."""
+    """Return the query as httpx encodes it, without values that are None."""
     pairs = [
         (name, str(value).lower() if isinstance(value, bool) else str(value))
         for name, values in query.items()

@@ -10,7 +10,8 @@ from starter.cli.errors import Output
 from starter.cli.extras import Extra
 from starter.cli.lazy_group import CommandEntry, group_class
 from starter.cli.options import examples, output_option, template_argument
-from starter.cli.output.formatting import print_note, print_table, template_lines, template_row
+from starter.cli.output.formatting import print_note, print_table
+from starter.cli.output.templates import template_lines, template_row
 from starter.cli.output.terminal_text import print_json, print_line
 
 _SUBCOMMANDS = (

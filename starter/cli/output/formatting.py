@@ -1,4 +1,4 @@
-"""Formats environments, templates, histories and certificates as tables and lines for users."""
+"""Formats environments, histories and certificates as tables and lines for users."""
 
 import math
 import sys
@@ -10,7 +10,6 @@ from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
 from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
-from starter.cli.client.template_views import Parameter, TemplateView, WarmPool
 from starter.cli.client.views import (
     AccessView,
     CertificateView,
@@ -55,18 +54,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def template_row(template: TemplateView) -> list[str]:
-    """Format a template as a row of the table of templates."""
-    size = template.size
-    return [
-        template.name,
-        template.kubernetes,
-        f"{size.cpu} CPU, {size.memory}, {size.storage} disk",
-        f"{format_duration(template.ttl.default)} (up to {format_duration(template.ttl.maximum)})",
-        template.description,
-    ]
-
-
 def environment_row(row: EnvironmentRow) -> list[str]:
     """Format an environment as a row of a list."""
     state = row.outcome or row.phase if row.ended else row.phase
@@ -86,51 +73,12 @@ def unwell_line(row: EnvironmentRow) -> str:
     return f"{row.name}: {_since(row.unwell)}"
 
 
-def template_lines(template: TemplateView) -> list[str]:
-    """Format everything about one template that a developer needs."""
-    ttl = template.ttl
-    extension = ttl.extension
-    allowed = (
-        f"{extension.times} times, {format_duration(extension.total)} in all" if extension.times else "none"
-    )
-    rows = {
-        "name": f"{template.name} version {template.version}",
-        "description": template.description,
-        "kubernetes": template.kubernetes,
-        "size": template_row(template)[2],
-        "time to live": f"{format_duration(ttl.default)}, at most {format_duration(ttl.maximum)}",
-        "extensions": allowed,
-        "warned": ", ".join(f"{format_duration(lead)} before" for lead in ttl.warnings),
-        "kept after": format_duration(ttl.grace) if ttl.grace else "",
-        "sleeps": _sleep_policy(template.sleep),
-        "made ahead": _warm_pool(template.warm),
-        "teams": ", ".join(template.teams) or "all",
-    }
-    lines = [f"{key + ':':<14}{value}" for key, value in rows.items() if value]
-    if template.parameters:
-        lines.append("parameters:")
-        lines += [f"  {line}" for line in map(_parameter_line, template.parameters.items())]
-    return lines
-
-
-def _parameter_line(item: tuple[str, Parameter]) -> str:
-    name, parameter = item
-    low, high = parameter.minimum, parameter.maximum
-    details = [
-        ", ".join(parameter.choices) if parameter.choices else parameter.type,
-        f"matches {parameter.pattern}" if parameter.pattern else "",
-        f"at least {low}" if low is not None else "",
-        f"at most {high}" if high is not None else "",
-        "required" if parameter.default is None else f"default {_text(parameter.default)}",
-    ]
-    return f"{name:<12}{parameter.description} ({'; '.join(filter(None, details))})"
-
-
 def _assignment(item: tuple[str, ParameterValue]) -> str:
-    return f"{item[0]}={_text(item[1])}"
+    return f"{item[0]}={parameter_text(item[1])}"
 
 
-def _text(value: ParameterValue) -> str:
+def parameter_text(value: ParameterValue) -> str:
+    """Format a value of a parameter as `--set` takes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -186,7 +134,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("but", _since(view.unwell)),
         *(("altered", _drift(one)) for one in view.drift),
         ("asleep", _sleep(view)),
-        ("sleeps", "" if view.ended else _sleep_policy(view.sleep_policy)),
+        ("sleeps", "" if view.ended else sleep_policy_text(view.sleep_policy)),
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("change", "" if planned else _change(view)),
@@ -247,16 +195,7 @@ def _offer(view: EnvironmentView) -> str:
     return f", who has left; a member of the team can take it: moorage transfer {view.name} --to EMAIL"
 
 
-def _warm_pool(pool: WarmPool | None) -> str:
-    """Format how many vClusters of a template are made ahead; "" if none are."""
-    if pool is None:
-        return ""
-    most = f", up to {pool.most} while they are taken quickly" if pool.most else ""
-    hours = f", in {pool.hours}" if pool.hours else ""
-    return f"{pool.ready} ready{most}{hours}"
-
-
-def _sleep_policy(policy: SleepPolicy | None) -> str:
+def sleep_policy_text(policy: SleepPolicy | None) -> str:
     """Format when an environment falls asleep by itself; "" if it does not."""
     if policy is None:
         return ""

@@ -58,7 +58,7 @@ _NOTES = {
     "snapshot": "A snapshot is being taken. The volumes of its workloads are left out.",
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
-    "resumed": "What is left is being undone now.",
+    "resumed": "The undo is tried again now.",
 }
 
 
