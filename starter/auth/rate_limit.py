@@ -12,6 +12,7 @@ WRONG_TOKENS_BURST, WRONG_TOKENS_PER_SECOND = 60, 0.2
 
 
 def _now() -> float:
+    # Looked up at each call, so that one change of the module's clock holds all limits.
     return time.monotonic()
 
 
