@@ -517,7 +517,7 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     await bench.book(2)
     await bench.until_standbys(2)
     names = {id.removeprefix("environment/") for id in await bench.open_standbys()}
-    monkeypatch.setattr(bookings.Bookings, "_list_open", list_nothing)
+    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
     monkeypatch.setattr(bookings.Bookings, "_held", look_later)
     await bench.end()
     status = await end_of(bench)
