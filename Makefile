@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode, each of the processes that the tests start would compile all of it.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image e2e-chart test quick chaos lint docs reference check bench scale temporal-postgres lifecycle-postgres venv lock package outdated wheels clean
+.PHONY: help demo ui storm cluster cluster-down e2e keycloak bench-host image e2e-chart test slow quick chaos lint docs reference check bench scale temporal-postgres lifecycle-postgres venv lock package outdated wheels clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,11 +41,17 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 demo: $(VENV)/.run  ## Ask for an environment, use it and delete it (KEEP=1 leaves it up; HOST=cluster: a real one)
 	@$(BIN)/python -m $(if $(filter cluster,$(HOST)),tests.e2e.demo,embedded.demo $(if $(KEEP),--keep))
 
-test: $(VENV)/.dev  ## All tests that need nothing but this machine
-	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
+# What needs more than this machine, or has another target.
+ELSEWHERE := not e2e and not chart and not chaos and not keycloak and not ui and not postgres
 
-quick: $(VENV)/.dev  ## The tests that take moments and start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
-	$(BIN)/pytest -n 4 --dist loadfile -m "not slow and not stack and not e2e and not chart and not chaos and not keycloak and not ui and not postgres" $(ARGS)
+test: $(VENV)/.dev  ## The tests that need nothing but this machine, without the slow ones: five minutes
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow and $(ELSEWHERE)" $(ARGS)
+
+slow: $(VENV)/.dev  ## The slow ones: whole lives, faults, outages, upgrades, the runbook, on real stacks; with `make test`, all
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder -m "slow and $(ELSEWHERE)" $(ARGS)
+
+quick: $(VENV)/.dev  ## Those of `make test` that start no stack (PYTHON=python3.12 VENV=.venv-3.12: on another Python)
+	$(BIN)/pytest -n 4 --dist loadfile -m "not slow and not stack and $(ELSEWHERE)" $(ARGS)
 
 chaos: $(VENV)/.dev  ## Do the worst to running stacks, and write the results to docs/reference/chaos-results.md
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m guarantee --timeout 300 -p tests.chaos.report --guarantees docs/reference/chaos-results.md tests/chaos tests/lifecycle $(ARGS)

@@ -27,6 +27,8 @@ from tests.support.stack import BOB, unique
 from tests.support.stand_ins import CHECKOUT
 from tools.lock_files import locked
 
+pytestmark = pytest.mark.slow
+
 #: What a developer installs. Each package more is a decision: it is downloaded and read by everyone.
 CLIENT = {
     "anyio", "certifi", "cffi", "click", "cryptography", "filelock", "h11", "httpcore", "httpx", "httpx-sse",

@@ -48,6 +48,7 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
+@pytest.mark.slow
 def test_bill_names_every_package_that_is_installed(tree: Path) -> None:
     bill = json.loads(bill_of_materials(tree, "registry.example.com:5000/moorage-api:0.1.0", DIGEST))
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")

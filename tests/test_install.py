@@ -21,6 +21,8 @@ import tools.lock_files
 from tests.support.package_index import EmptyWheel, PackageIndex, environment_of, lock_of
 from tests.support.stand_ins import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 #: The hashes of those that Python 3.11.0 and 3.12.0 bring, and of a current one.
 PIPS = {
@@ -146,7 +148,6 @@ def installed_in(venv: Path) -> dict[str, str]:
     return {one.metadata["Name"]: one.version for one in found if one.metadata["Name"] != "pip"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", [OLDEST, CURRENT])
 def test_install_takes_the_locked_versions_when_newer_ones_are_out(
     version: str, folder: Path, index: PackageIndex
@@ -167,7 +168,6 @@ def test_install_takes_the_locked_versions_when_newer_ones_are_out(
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
-@pytest.mark.slow
 def test_old_pip_fails_when_it_may_resolve(folder: Path, index: PackageIndex) -> None:
     """Ensures that the index shows the fault: without `--no-deps` the test above would be red."""
     venv = folder / "venv"
@@ -188,12 +188,16 @@ def test_install_commands_resolve_nothing() -> None:
         assert re.search(r"pip check", text), f"{page} does not check what it has installed"
 
 
-def test_quick_leaves_out_all_that_test_leaves_out() -> None:
-    """Ensures that `make quick` starts no cluster and no server: its `-m` replaces ours."""
+def test_targets_leave_out_what_needs_more_than_this_machine() -> None:
+    """Ensures that they start no cluster and no browser, and that two of them are all the rest."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     options = project["tool"]["pytest"]["ini_options"]["addopts"]
-    left_out = set(options[options.index("-m") + 1].split(" and "))
     makefile = (CHECKOUT / "Makefile").read_text()
-    [quick] = re.findall(r'^quick:.*\n.* -m "([^"]+)"', makefile, re.MULTILINE)
-    assert len(left_out) > 1
-    assert left_out | {"not slow", "not stack"} == set(quick.split(" and "))
+    [elsewhere] = re.findall(r"^ELSEWHERE := (.+)$", makefile, re.MULTILINE)
+    assert elsewhere == options[options.index("-m") + 1]
+    chosen = dict(re.findall(r'^(test|slow|quick):.*\n.* -m "([^"]+)"', makefile, re.MULTILINE))
+    assert chosen == {
+        "test": "not slow and $(ELSEWHERE)",
+        "slow": "slow and $(ELSEWHERE)",
+        "quick": "not slow and not stack and $(ELSEWHERE)",
+    }

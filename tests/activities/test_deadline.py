@@ -118,6 +118,7 @@ async def scim(directory: str) -> AsyncIterator[Scim]:
     set_faults(directory)
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_slow_is_not_followed_by_a_change(scim: Scim, directory: str) -> None:
     """A look that outlives its try, and the creation that would come after it."""
     set_faults(directory, Fault(operation="group.find", kind=FaultKind.DELAY_BEFORE, seconds=6, times=1))

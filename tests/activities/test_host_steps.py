@@ -62,6 +62,7 @@ async def test_a_start_that_has_failed_says_why_and_is_not_tried_again(
     assert failure.message == "The vCluster on host one will not start: image pull back-off: no such tag."
 
 
+@pytest.mark.slow
 async def test_a_start_whose_time_is_over_says_what_it_waited_for(
     bench: Bench, environment: Environment
 ) -> None:

@@ -19,6 +19,8 @@ from tests.activities.activity_runs import LIFE_START, Running, details, fail, s
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment, fresh
 from tests.support.stand_ins import running_stand_ins, set_faults
 
+pytestmark = pytest.mark.slow
+
 #: Longer than any call takes on a busy machine, and short enough to be waited for twice.
 IMPATIENCE = timedelta(seconds=5)
 

@@ -30,6 +30,8 @@ from contracts.temporal import search_attributes
 from tests.support.stand_ins import TLS
 from workflows.leaver_sweep import LOOK_ATTEMPT_TIMEOUT
 
+pytestmark = pytest.mark.slow
+
 OWNERS = 2000
 #: Where the number does not matter: two minutes of a sweep.
 FEW = 600

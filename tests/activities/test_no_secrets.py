@@ -9,6 +9,8 @@ from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import Running, details
 from tests.activities.conftest import HOST, KEY, TOKEN, Bench
 
+pytestmark = pytest.mark.slow
+
 
 async def secrets_of(bench: Bench, environment: Environment) -> set[str]:
     """All that must not be seen: credentials of ours, of the virtual cluster, of the agent in it."""

@@ -16,6 +16,8 @@ from tests.support.leavers import report_left
 from tests.support.sign_in import embedded_provider
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, unique
 
+pytestmark = pytest.mark.slow
+
 #: What is called for each verb, and the statuses with which it is answered to those who may.
 CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.HISTORY: ("GET", "/history", {200}),

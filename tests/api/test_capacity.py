@@ -15,6 +15,8 @@ from tests.api.caller import Caller, problem
 from tests.cli.test_commands import Cli
 from tests.support.stack import ALICE, BOB, DAVE, hurried, unique
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = f"""\
 version: 1
 description: For a test.

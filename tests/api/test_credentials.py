@@ -25,6 +25,8 @@ from tests.support.stack import BOB, CAROL, DAVE, TIMEOUT, unique
 from tests.support.stand_ins import set_faults
 from tests.support.virtual_access import CSR, RBAC, WHOAMI
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 async def name(stack: Stack) -> Any:

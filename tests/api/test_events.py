@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import itertools
 
+import pytest
+
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Stack
 from starter.environments.schemas import EnvironmentView
 from tests.api.caller import Caller, calling, problem
 from tests.support.stack import DAVE, unique
 from tests.support.stand_ins import set_faults
+
+pytestmark = pytest.mark.slow
 
 
 async def all_events(caller: Caller, name: str) -> list[tuple[str, EnvironmentView]]:

@@ -12,6 +12,8 @@ from embedded.stack.stack import Part, Stack
 from tests.api.caller import Caller, calling, fields_of, problem
 from tests.support.stack import ALICE, BOB, client_of, hurried, unique
 
+pytestmark = pytest.mark.slow
+
 ONE_LIFE = f"""
 version: 1
 description: Lives for seconds.
@@ -119,7 +121,6 @@ async def test_a_sweep_that_no_worker_accepts(stack: Stack, alice: Caller) -> No
     assert problem(answer, 503)["detail"].startswith("No worker is answering")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_a_life_is_warned_frozen_and_ended_by_the_schedule(
     tmp_path_factory: pytest.TempPathFactory,

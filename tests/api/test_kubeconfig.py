@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 import yaml
 
 from clients.simulated_host import SimulatedHost
@@ -12,6 +13,8 @@ from tests.api.caller import Caller, problem
 from tests.support.credentials import person_of
 from tests.support.stack import BOB, DAVE, TIMEOUT, unique
 from tests.support.stand_ins import set_faults
+
+pytestmark = pytest.mark.slow
 
 
 async def test_it_leads_into_the_environment(bob: Caller, dave: Caller) -> None:

@@ -15,6 +15,8 @@ from tests.support.leavers import report_left
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, client_of, unique
 from tests.workflows.conftest import until
 
+pytestmark = pytest.mark.slow
+
 
 async def test_an_owner_who_has_left_is_out_and_a_team_mate_takes_it(
     stack: Stack, bob: Caller, carol: Caller, dave: Caller, tmp_path: Path

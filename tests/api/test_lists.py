@@ -35,6 +35,7 @@ async def until_listed(caller: Caller, wanted: set[str], **query: Any) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_filters_and_pages(carol: Caller) -> None:
     """Ensures that each filter narrows, that pages put together are the list, and that the past is apart."""
     *made, last = await asyncio.gather(

@@ -33,6 +33,8 @@ from tests.support.stand_ins import set_faults
 from tests.workflows.conftest import until
 from worker.data_converter import converter_at
 
+pytestmark = pytest.mark.slow
+
 DRY = {"dry_run": True}
 
 

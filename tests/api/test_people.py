@@ -12,6 +12,8 @@ from tests.cli.test_commands import cli_of
 from tests.lifecycle.databases import Systems
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, client_of, unique
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_collaborator_comes_and_goes(stack: Stack, bob: Caller, dave: Caller) -> None:
     """Ensures that access is given and taken at the door at once, and in the systems soon after."""

@@ -13,6 +13,8 @@ from tests.cli.test_commands import cli_of
 from tests.support.stack import ALICE, BOB, client_of, hurried, unique
 from tests.support.worker_processes import with_workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:

@@ -14,6 +14,8 @@ from tests.support.deadline import HANG
 from tests.support.stack import BOB, unique
 from tests.support.stand_ins import set_faults
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_new_one(bob: Caller) -> None:
     """Ensures that a new environment is answered at once, whole, with its life and where to follow it."""

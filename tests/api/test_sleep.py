@@ -19,6 +19,8 @@ from tests.support.stack import BOB, DAVE, client_of, unique
 from tests.support.stand_ins import set_faults
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 
 async def test_it_sleeps_and_wakes_through_the_api(bob: Caller, dave: Caller) -> None:
     """Ensures that its owner puts it to sleep, and a collaborator wakes it; a repeat is answered."""

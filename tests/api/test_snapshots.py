@@ -14,6 +14,8 @@ from tests.starter.test_catalogue import GOOD
 from tests.support.stack import ALICE, BOB, DAVE, hurried, unique
 from tests.support.stand_ins import control
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_snapshot_is_taken_through_the_api(stack: Stack, bob: Caller, dave: Caller) -> None:
     """Ensures that its owner has it taken, and its collaborator sees it; a repeat is answered."""

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from contracts.phases import StepName
 from embedded.stack.stack import Stack
 from starter.audit_trail.entries import AuditVerb, TrailFilters
@@ -18,6 +20,8 @@ from tests.api.caller import Caller
 from tests.support.deadline import HANG
 from tests.support.stack import ALICE, BOB, client_of, unique
 from worker.settings.groups.expiry import Sweep
+
+pytestmark = pytest.mark.slow
 
 OPS = Principal(person="Ops", email=ALICE.email, teams=(), role=Role.PLATFORM)
 

@@ -17,6 +17,8 @@ from tests.support.fault_points import assert_one_of_each
 from tests.support.stack import ALICE, BOB, CAROL, hurried, unique
 from tests.support.stand_ins import control
 
+pytestmark = pytest.mark.slow
+
 TUNED = (
     "parameters:\n  replicas: {type: integer, description: d, default: 1, minimum: 1, maximum: 3}\n"
     "values:\n  controlPlane: {statefulSet: {highAvailability: {replicas: '${parameters.replicas}'}}}\n"

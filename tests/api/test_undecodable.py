@@ -6,6 +6,7 @@ import os
 import time
 from datetime import UTC, datetime
 
+import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
@@ -22,6 +23,7 @@ from worker.codec import Keyring
 from worker.data_converter import data_converter
 
 
+@pytest.mark.slow
 async def test_an_environment_whose_key_is_gone(stack: Stack, alice: Caller) -> None:
     """Ensures that it is listed with what is in clear, and that asking for it is one sentence."""
     lost, name = Keyring.parse(base64.b64encode(os.urandom(32)).decode()), unique("lost")

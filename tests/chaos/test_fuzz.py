@@ -16,6 +16,8 @@ from hypothesis import HealthCheck
 from embedded.stack.stack import Person, Stack
 from tests.support.stack import ALICE, BOB
 
+pytestmark = pytest.mark.slow
+
 #: Streams until a life is over; what it answers before that is what `show` answers.
 LEFT_OUT = "/environments/{name}/events"
 #: Longest wait for one answer: the API waits for Temporal for less than that.

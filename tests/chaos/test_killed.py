@@ -12,7 +12,7 @@ from tests.support.fault_points import MAKING, UNMAKING, WAITING, assert_one_of_
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 
-pytestmark = pytest.mark.guarantee("1. Killed anywhere")
+pytestmark = [pytest.mark.slow, pytest.mark.guarantee("1. Killed anywhere")]
 
 #: What becomes of the call in which the worker is killed.
 MOMENTS = {
@@ -84,7 +84,6 @@ async def test_while_a_step_is_undone(
     assert systems.holds(name) == {}
 
 
-@pytest.mark.slow
 async def test_three_times_in_one_life(battered: Stack, asking: Asking, systems: Systems) -> None:
     """What is above for each step and moment, in short: in an answer, in a wait and in an undo."""
     name, late, (part, operation) = unique("thrice"), MOMENTS["done, not answered"], WAITING["vcluster"]
@@ -101,7 +100,6 @@ async def test_three_times_in_one_life(battered: Stack, asking: Asking, systems:
     assert systems.holds(name) == {}
 
 
-@pytest.mark.slow
 async def test_a_worker_that_is_stopped_hands_over(battered: Stack, asking: Asking, systems: Systems) -> None:
     name, (part, operation) = unique("handed"), WAITING["vcluster"]
     set_faults(battered.url(part), Fault(operation=operation, kind=FaultKind.DELAY_AFTER, seconds=6, times=1))

@@ -49,7 +49,7 @@ WEATHER = {
     "refused for good": Fault(operation="cluster.create", kind=FaultKind.STATUS, status=403),
 }
 NAMES = st.sampled_from(("left", "right"))
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 #: Without one it is the template's: seconds.
 TTLS = st.sampled_from((None, "1h"))
 PEOPLE = st.sampled_from(("bob@example.com", "carol@example.com"))
@@ -525,12 +525,10 @@ async def drive(stack: Stack, sequences: int, steps: int, *, kills: int, derando
         await asyncio.to_thread(run_state_machine_as_test, machine, settings=settings)
 
 
-@pytest.mark.slow
 async def test_a_short_sequence(swept_by_hand: Stack) -> None:
     await drive(swept_by_hand, sequences=1, steps=12, kills=1, derandomize=True)
 
 
-@pytest.mark.slow
 async def test_a_sequence_in_which_each_leaves_and_returns(swept_by_hand: Stack) -> None:
     """Ensures that the machine's promises about people hold in a sequence without chance."""
     async with machine_for(swept_by_hand, kills=0) as (made, asking):

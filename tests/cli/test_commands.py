@@ -22,6 +22,8 @@ from tests.support.processes import Ended, run_module
 from tests.support.stack import ALICE, BOB, DAVE, unique
 from tests.support.stand_ins import CHECKOUT, set_faults
 
+pytestmark = pytest.mark.slow
+
 #: Longest run of one command; they take a second or two where nothing else runs.
 MAX_WAIT = HANG
 

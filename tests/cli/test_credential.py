@@ -341,6 +341,7 @@ def kubectl(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_kubectl_uses_it(stack: Stack, tmp_path: Path, bob: Caller) -> None:
     """Ensures that kubectl gets in as the person, with one request to the API, and says what fails."""
     name, moorage = unique(), cli_of(stack, tmp_path, BOB.email)
@@ -374,6 +375,7 @@ async def test_kubectl_uses_it(stack: Stack, tmp_path: Path, bob: Caller) -> Non
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 async def test_embedded_and_direct(stack: Stack, moorage: Cli, tmp_path: Path, bob: Caller) -> None:
     """Ensures that --embed needs no plugin, and that the plugin alone asks the API for what it lacks."""
     name = unique()

@@ -20,6 +20,7 @@ def in_tokyo(stack: Stack, tmp_path: Path) -> Cli:
     return Cli(tmp_path, MOORAGE_URL=stack.api_url, MOORAGE_TOKEN=token, TZ="Asia/Tokyo")
 
 
+@pytest.mark.slow
 async def test_an_end_is_moved_and_shown_in_the_readers_zone(in_tokyo: Cli) -> None:
     """Ensures that extend and history print times in the zone of the reader."""
     name = unique()

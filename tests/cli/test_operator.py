@@ -12,8 +12,9 @@ import pytest
 from tests.cli.test_commands import MAX_WAIT, Cli, ended
 from tests.support.deadline import HANG
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_up_tells_programs_where_everything_is(tmp_path: Path) -> None:
     """Ensures that standard output is one line of JSON with the addresses, and that they answer."""
     process = await Cli(tmp_path).start("up", "--output", "json", "--state", "state")
@@ -49,7 +50,6 @@ async def test_a_process_that_cannot_start_says_so_to_programs(tmp_path: Path, c
     assert json.loads(result.err)["exit_code"] == 2
 
 
-@pytest.mark.slow
 async def test_up_says_what_to_do_when_a_part_has_ended(tmp_path: Path) -> None:
     process = await Cli(tmp_path).start("up", "--output", "json", "--state", "state")
     assert process.stdout is not None

@@ -18,6 +18,8 @@ from tests.starter.test_catalogue import GOOD
 from tests.support.stack import ALICE, BOB, hurried, unique
 from tests.support.stand_ins import set_faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,8 @@ from clients.transport.http import TOTAL_TIMEOUT_MARGIN, HttpSystem
 from tests.support.deadline import soon
 from worker.settings.groups.timeouts import LATE_RESPONSE_MARGIN
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = timedelta(seconds=4)
 #: In place of the real one, so that a whole call has six seconds.
 BEYOND = timedelta(seconds=2)

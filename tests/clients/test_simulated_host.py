@@ -344,6 +344,7 @@ async def test_dry_run_requires_what_policies_of_real_hosts_require(
     assert await host.get_namespace("moor-dry-run") is None, "a dry run has created something"
 
 
+@pytest.mark.slow
 async def test_fifty_at_once_come_and_go(host: Host) -> None:
     async def life(number: int) -> None:
         name = f"moor-many-{number}"

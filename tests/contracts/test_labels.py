@@ -18,6 +18,7 @@ KEYS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?", fullmatc
 VALUES = st.from_regex(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, VALUES, max_size=MAX_LABELS))
 def test_labels_return_from_their_index(labels: dict[str, str]) -> None:
     """Ensures that the search attribute has all of them, and has room for the longest ones."""

@@ -120,6 +120,7 @@ def run_all() -> list[Race]:
     return races
 
 
+@pytest.mark.slow
 def test_in_any_order_of_events_a_standby_has_one_owner() -> None:
     warm = cold = 0
     for race in run_all():

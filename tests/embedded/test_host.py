@@ -115,6 +115,7 @@ def test_its_keys_are_for_its_owner_only(running: RunningHost) -> None:
         assert (running.folder / name).stat().st_mode & 0o077 == 0, f"{name} is open to others"
 
 
+@pytest.mark.slow
 async def test_everything_outlives_a_restart_and_goes_on(tmp_path: Path) -> None:
     with running_host(tmp_path, stop=1.0) as first:
         host = first.client()
@@ -152,6 +153,7 @@ class TestAgent:
         cluster = await rafay.create_cluster(project.id, name, {}, "minimal")
         return cluster, list(yaml.safe_load_all(await rafay.bootstrap(project.id, name)))
 
+    @pytest.mark.slow
     async def test_runs_with_its_vcluster_and_ends_with_it(self, rafay: Rafay, tmp_path: Path) -> None:
         cluster, manifests = await self.imported(rafay, "moor-agent")
 
@@ -253,6 +255,7 @@ async def test_a_statefulset_is_scaled_as_in_kubernetes(running: RunningHost) ->
     await client.close()
 
 
+@pytest.mark.slow
 async def test_a_pod_that_ends_is_followed_by_the_next_one(running: RunningHost) -> None:
     """Ensures that one that is scaled up while its pod ends gets a pod after that, as in Kubernetes."""
     client = running.client()

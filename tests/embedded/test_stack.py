@@ -24,6 +24,8 @@ from tests.support.deadline import HANG
 from tests.support.stack import hurried
 from tests.support.stand_ins import CHECKOUT, TLS
 
+pytestmark = pytest.mark.slow
+
 #: Longest wait for what should take a second or two.
 MAX_WAIT = HANG
 #: One that ends with its parent by itself, and one that knows nothing of parents.
@@ -77,7 +79,6 @@ def a_stack(folder: Path, parts: Sequence[Part]) -> Iterator[subprocess.Popen[st
         process.communicate(timeout=MAX_WAIT)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_stops_on_a_signal(running: subprocess.Popen[str], tmp_path: Path, how: signal.Signals) -> None:
     """Ensures that a stopped stack ends all its processes before it ends itself, with 0."""
@@ -90,7 +91,6 @@ def test_stops_on_a_signal(running: subprocess.Popen[str], tmp_path: Path, how: 
     assert not (tmp_path / "state" / "connection.json").exists()
 
 
-@pytest.mark.slow
 def test_killed(tmp_path: Path) -> None:
     """Ensures that nothing outlives a stack that is killed, and that the next one starts from its state."""
     folder = tmp_path / "state"
@@ -105,7 +105,6 @@ def test_killed(tmp_path: Path) -> None:
     assert processes_of(folder) == []
 
 
-@pytest.mark.slow
 def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -> None:
     """Ensures that when one part ends the rest is stopped, and the error names the part."""
     [server] = [process for process in processes_of(tmp_path / "state") if "start-dev" in process.cmdline()]
@@ -116,7 +115,6 @@ def test_a_part_ends_by_itself(running: subprocess.Popen[str], tmp_path: Path) -
     assert processes_of(tmp_path / "state") == []
 
 
-@pytest.mark.slow
 async def test_whole(stack: Stack) -> None:
     """Ensures that all parts work together, and that the API serves only callers with a token."""
     port = port_of(stack, Part.API)
@@ -129,7 +127,6 @@ async def test_whole(stack: Stack) -> None:
     assert "small" in {template["name"] for template in answer.json()["templates"]}
 
 
-@pytest.mark.slow
 async def test_operators_commands_find_it(stack: Stack) -> None:
     """Ensures that the file of variables is all that setup and doctor need to find every system well."""
     for verb in ("setup", "doctor"):

@@ -542,6 +542,7 @@ class TestFaults:
 class TestPythonClient:
     """The official client for Python, which knows nothing of a simulation."""
 
+    @pytest.mark.slow
     def test_gets_a_certificate_and_its_rights(self, admin: VirtualCaller, tmp_path: Path) -> None:
         client, config = kubernetes_library()
         key = new_key()
@@ -594,6 +595,7 @@ class TestKubectl:
         command = ["kubectl", "--kubeconfig", str(file), "--cache-dir", str(folder / "cache"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
+    @pytest.mark.slow
     def test_uses_a_certificate_within_its_rights(self, admin: VirtualCaller, tmp_path: Path) -> None:
         key = new_key()
         created = admin.post(CSR, signing_request(key, "alice@example.com", ["team-a"])).json()

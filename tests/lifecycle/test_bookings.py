@@ -6,12 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from embedded.stack.stack import Stack
 from tests.api.caller import Caller, problem
 from tests.cli.test_commands import Cli
 from tests.lifecycle.databases import Systems
 from tests.support.stack import ALICE, BOB, unique
 from tests.workflows.conftest import until
+
+pytestmark = pytest.mark.slow
 
 
 def when(**later: float) -> str:

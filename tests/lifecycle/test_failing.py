@@ -12,6 +12,8 @@ from tests.support.fault_points import AMBIGUITIES, MAKING, assert_one_of_each, 
 from tests.support.stack import unique
 from tests.support.stand_ins import set_faults
 
+pytestmark = pytest.mark.slow
+
 #: How a system may refuse: before it has done it, and after.
 REFUSALS = {"refused": FaultKind.STATUS, "done, then refused": FaultKind.STATUS_AFTER}
 #: Each step with each of them. A step that had done nothing is undone by the same calls as one that had: the
@@ -73,7 +75,6 @@ async def test_no_throttling_stops_it(stack: Stack, asking: Asking) -> None:
     await asking.until_phase(name, "gone")
 
 
-@pytest.mark.slow
 @pytest.mark.guarantee("4. Ambiguous answers")
 @pytest.mark.parametrize("what", AMBIGUITIES)
 async def test_answers_lost_in_every_step_lead_neither_to_two_nor_to_a_conflict(

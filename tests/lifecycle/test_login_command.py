@@ -10,6 +10,8 @@ from tests.support.sign_in import Provider, embedded_provider
 from tests.support.sign_in_process import run, sign_in_by_browser, sign_in_by_device, who
 from tests.support.stack import ALICE, BOB
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def provider(stack: Stack) -> Provider:

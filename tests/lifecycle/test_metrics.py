@@ -22,6 +22,8 @@ from tests.support.reconcile import sweep
 from tests.support.stack import hurried, unique
 from tests.support.stand_ins import TLS, set_faults
 
+pytestmark = pytest.mark.slow
+
 FAILS = ("namespace", 403)
 
 

@@ -3,11 +3,14 @@
 import asyncio
 
 import httpx
+import pytest
 
 from embedded.stack.stack import Stack
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.stack import ALICE, BOB, unique
+
+pytestmark = pytest.mark.slow
 
 
 async def test_the_same_key_again_is_the_same_request(asking: Asking) -> None:

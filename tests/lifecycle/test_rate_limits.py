@@ -14,6 +14,8 @@ from tests.support.fault_points import MAKING, calls
 from tests.support.stack import client_of, hurried, unique
 from tests.support.worker_processes import with_workers
 
+pytestmark = pytest.mark.slow
+
 #: Of the control plane, for both of its queues; forward steps get one half.
 RATE = 4.0
 FORWARD = RATE / 2
@@ -39,7 +41,6 @@ async def _started(stack: Stack, names: list[str]) -> list[float]:
     return sorted(found)
 
 
-@pytest.mark.slow
 async def test_two_workers_together_obey_the_limit_of_the_control_plane(tmp_path: Path) -> None:
     limited = {
         "MOORAGE_CONTROL_PLANE__MAX_STEPS_PER_SECOND": str(RATE),

@@ -49,6 +49,8 @@ from tests.support.stand_ins import set_faults
 from tests.support.worker_processes import with_workers
 from tests.workflows.conftest import until
 
+pytestmark = pytest.mark.slow
+
 COLLABORATOR = "erin@example.com"
 #: What an argument says and nothing in clear does: of the template.
 ARGUMENT = "Lives for seconds."

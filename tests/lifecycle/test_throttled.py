@@ -14,13 +14,12 @@ from tests.support.fault_points import MAKING, calls, no_faults, strike
 from tests.support.stack import ALICE, unique
 from tests.support.stand_ins import set_faults
 
-pytestmark = pytest.mark.guarantee("4. Ambiguous answers")
+pytestmark = [pytest.mark.slow, pytest.mark.guarantee("4. Ambiguous answers")]
 
 #: Long enough for the command that watches to start meanwhile, on a busy machine.
 RETRY_AFTER = 12
 
 
-@pytest.mark.slow
 async def test_a_requested_pause_is_obeyed_and_reported(stack: Stack, asking: Asking, tmp_path: Path) -> None:
     name, (part, operation) = unique("throttled"), MAKING["project"]
     fault = Fault(operation=operation, kind=FaultKind.STATUS, status=429, retry_after=RETRY_AFTER, times=1)

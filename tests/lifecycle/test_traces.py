@@ -18,6 +18,8 @@ from tests.support.deadline import HANG
 from tests.support.otlp import Collector, Received, collector
 from tests.support.stack import hosts_reported, hurried, unique
 
+pytestmark = pytest.mark.slow
+
 #: The kinds of OTLP.
 SERVER, CLIENT, CONSUMER = 2, 3, 5
 

@@ -29,6 +29,8 @@ from tests.workflows.sweeping import lives_by
 from workflows import step_executor, steps
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 MONTHS = timedelta(days=120)
 #: In seconds; it takes less than one.

@@ -26,6 +26,8 @@ from starter.statistics.stored_lives import parse_lines
 from starter.temporal.errors import TemporalUnavailable
 from tests.starter.test_statistics import record
 
+pytestmark = pytest.mark.slow
+
 RECORDS = 100_000
 
 
@@ -270,7 +272,6 @@ class _Slow:
         return LifeBatch()
 
 
-@pytest.mark.slow
 async def test_hundred_thousand_records_are_read_once_and_block_nothing(path: Path) -> None:
     """Ensures that the first read takes seconds, a later one next to nothing, both in bounded memory."""
     now = datetime.now(UTC)

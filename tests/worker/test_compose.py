@@ -28,6 +28,8 @@ from tests.worker.compose_stack import COMPOSE, DOCKERFILE, Image, Service, fill
 from tests.worker.test_deploy import prepared
 from worker.tracing.settings import TraceExport, read_trace_settings
 
+pytestmark = pytest.mark.slow
+
 #: Longest wait for a process to become healthy, on a busy machine.
 MAX_WAIT = HANG
 OURS = {name for name, service in COMPOSE["services"].items() if service["image"].startswith("moorage")}
@@ -139,7 +141,6 @@ def finished(command: list[str], env: dict[str, str], cwd: Path) -> subprocess.C
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.slow
 def test_it_comes_up_in_its_order_and_makes_environments(composed: Composed) -> None:
     """Ensures that stand-ins, setup, worker, API and codec server run as the file says, from nothing."""
     gate = composed.run("setup-temporal")

@@ -17,6 +17,8 @@ from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
 from worker.settings.loading import load_api_settings, load_settings
 
+pytestmark = pytest.mark.slow
+
 TENANT = "a-tenant"
 
 

@@ -36,6 +36,8 @@ from workflows import booking as booking_module
 from workflows import pools as pools_module
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 SHORT = timedelta(milliseconds=100)
 
 

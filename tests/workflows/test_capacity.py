@@ -117,6 +117,7 @@ def test_the_names_are_those_of_the_workflow() -> None:
 # --- at once ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None:
     """Ensures that of fifty that ask at once exactly as many have a place as there are, on every host."""
     rooms = {"one": most(6), "two": most(20, cpu=SIZE.cpu * 5), "three": most(memory=SIZE.memory * 3)}
@@ -424,6 +425,7 @@ async def test_without_a_worker_nothing_is_started(
         assert not [run async for run in house.client.list_workflows("WorkflowId = 'environment/never'")]
 
 
+@pytest.mark.slow
 async def test_it_goes_on_in_new_runs() -> None:
     """Ensures that nothing is lost or promised twice while the workflow goes on in new runs."""
     async with a_house({"one": most(80)}, arguments=SHORT_RUNS, audit=SOON) as house, house.worker():
@@ -539,6 +541,7 @@ async def _ready(life: Life) -> None:
 # --- asleep -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server: WorkflowEnvironment) -> None:
     """Ensures that CPU is free while one sleeps, and that one is woken only where there is room for it."""
     async with a_house({"one": most(cpu=SIZE.cpu)}, server=server) as house, house.worker():

@@ -29,6 +29,7 @@ async def client() -> AsyncIterator[Client]:
         yield server.client
 
 
+@pytest.mark.slow
 async def test_the_record_and_the_answers_survive(client: Client) -> None:
     script = Script()
     bench = Bench(client, "continued", script)
@@ -72,6 +73,7 @@ async def test_the_record_and_the_answers_survive(client: Client) -> None:
         assert not script.world
 
 
+@pytest.mark.slow
 async def test_a_teardown_that_waits_for_a_person_does_not_grow_without_end(client: Client) -> None:
     """Ensures that one whose history is long waits in a new run, and is resumed there as it was."""
     script = Script()

@@ -29,6 +29,8 @@ from tests.workflows.scripted_activities import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 ALICE = "alice@example.com"
 LATE = timedelta(seconds=10)
 
@@ -238,7 +240,6 @@ async def race(bench: Bench, ends_in: float) -> bool:
     return extended
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.chaos)])
 async def test_twenty_extensions_a_round_at_the_very_instant_of_the_end(bench: Bench, rounds: int) -> None:

@@ -24,6 +24,8 @@ from worker.codec import Keyring
 from worker.data_converter import converter_at, data_converter
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 #: Temporal's own limit of one payload, `limit.blobSize.error`.
 BLOB = 2 * 1024 * 1024
 #: From here on it suggests a new run; a history of 50 MB is ended by the server.

@@ -22,6 +22,8 @@ from workflows.environment import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
 from workflows.telemetry.occurrences import forget_occurrences
 
+pytestmark = pytest.mark.slow
+
 _NUMBERS = itertools.count(1)
 BAD = UpgradeResult(outcome=RolloutOutcome.ROLLED_BACK)
 UPGRADES = Hands(results={"env-1": BAD})

@@ -18,6 +18,8 @@ from tests.workflows.scripted_activities import Script, fails_for_good, waits, w
 from tests.workflows.sweeping import SWEPT, lives_by
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 ALICE, GRACE = "alice@example.com", "grace@example.com"
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
 

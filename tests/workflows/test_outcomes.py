@@ -361,6 +361,7 @@ async def ends_with_a_late_answer(
     pytest.fail(f"no answer came within {WINDOWS[-1]} s: this machine is too slow for this test")
 
 
+@pytest.mark.slow
 async def test_what_comes_into_being_after_the_undo_looked_is_found_and_removed(bench: Bench) -> None:
     def after_the_group_was_looked_at(script: Script, lost: LostAnswer) -> None:
         async def late_answer() -> None:
@@ -389,6 +390,7 @@ async def test_nothing_is_certified_while_a_late_answer_may_come(bench: Bench) -
     assert status.certificate.inspected_at >= doubted + window, "it was certified while something could come"
 
 
+@pytest.mark.slow
 async def test_an_inspection_that_began_too_soon_is_made_again(bench: Bench) -> None:
     def during_a_long_look(script: Script, lost: LostAnswer) -> None:
         async def long_look() -> None:

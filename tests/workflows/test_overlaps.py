@@ -37,6 +37,8 @@ from tests.workflows.test_sleep import asleep, delete, reaches, refusal_of, slee
 from workflows.environment import EnvironmentWorkflow
 from workflows.sleep import INTERVAL_AFTER_FAILED_START
 
+pytestmark = pytest.mark.slow
+
 SMALL = a_start("a").environment.template
 MEDIUM = SMALL.model_copy(
     update={

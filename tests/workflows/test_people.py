@@ -26,6 +26,8 @@ from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 ALICE, GRACE, HEIDI = "alice@example.com", "grace@example.com", "heidi@example.com"
 SYSTEMS = ("access.group", "access.virtual-cluster")
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)

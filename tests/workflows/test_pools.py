@@ -29,6 +29,8 @@ from workflows import pools as pools_module
 from workflows.capacity import CapacityWorkflow
 from workflows.standby import StandbyWorkflow
 
+pytestmark = pytest.mark.slow
+
 ON_HOST = (StepName.NAMESPACE, StepName.VCLUSTER, StepName.KUBECONFIG)
 
 

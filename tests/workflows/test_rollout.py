@@ -353,6 +353,7 @@ async def test_what_ends_in_the_middle_of_its_upgrade(
     assert outcomes(await rollout.result()) == ["gone"]
 
 
+@pytest.mark.slow
 async def test_a_wave_goes_on_when_some_of_it_end_or_sleep(fleet: Fleet) -> None:
     """Ensures that what expires, is deleted or sleeps is no failure, and the others get the version."""
     goes_on = asyncio.Event()

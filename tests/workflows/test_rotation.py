@@ -26,6 +26,8 @@ from worker.data_converter import data_converter
 from worker.settings.groups.expiry import Sweep
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (5, 6))
 OLD_ID, NEW_ID = (Keyring.parse(key).first for key in (OLD, NEW))
 

@@ -31,6 +31,8 @@ from tests.workflows.scripted_activities import deaf, fails, fails_for_good, wai
 from tests.workflows.test_people import ALICE, GRACE, notices_for_people, reach, ready
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
 ASKED_BY_ALICE = SleepChangeInput(actor=ALICE, life=LIFE)
 BY_GRACE = ActorInput(actor=GRACE, life=LIFE)

@@ -21,6 +21,8 @@ from tests.workflows.test_template_change import MEDIUM, change, over
 from tests.workflows.test_template_change import ready as ready_in_house
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 TAKE = "snapshot.take"
 OTHER = ActorInput(actor=ALICE, life="0" * 20)
 

@@ -45,6 +45,8 @@ from tests.workflows.sweeping import (
 )
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 #: More than any sweep here takes.
 SOON = HANG
 #: Of many that end together, few start their teardown, which other tests cover.
@@ -255,7 +257,6 @@ async def test_two_sweeps_at_once_do_everything_once(bench: Bench) -> None:
     await ended_once(bench, handles)
 
 
-@pytest.mark.slow
 async def test_a_sweep_that_is_killed_in_the_middle_goes_on_from_its_page(
     server: WorkflowEnvironment, bench: Bench
 ) -> None:

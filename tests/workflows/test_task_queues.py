@@ -13,6 +13,8 @@ from tests.support.workers import serving_system
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 #: The step's first activity waits this long for a worker in its own queue.
 QUEUE_TIMEOUT = timedelta(milliseconds=300)

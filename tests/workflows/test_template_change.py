@@ -22,6 +22,8 @@ from tests.workflows.house import SIZE, CapacityBench, a_house
 from tests.workflows.scripted_activities import fails, fails_for_good, waits
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 ALICE = "alice@example.com"
 SMALL = a_start("a").environment.template
 MEDIUM = SMALL.model_copy(

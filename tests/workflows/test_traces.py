@@ -35,6 +35,8 @@ from tests.workflows.sweeping import seeded
 from worker.tracing.interceptor import TraceInterceptor
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 MAKING, UNDOING = "make the environment", "undo the environment"
 

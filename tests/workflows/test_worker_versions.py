@@ -25,6 +25,8 @@ from tests.workflows.scripted_activities import waits_for
 from worker.settings.groups.expiry import Sweep
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 #: The command of docs/how-to/upgrade.md for runs whose version has no workers any more.
 DOCUMENTED = r"^\$ (temporal workflow update-options (?:.*\\\n)*.*)$"
 #: The server has not seen the version's workers yet, or is still at work on what they said.

@@ -9,6 +9,8 @@ from embedded.stack.stack import Stack
 from tests.cli.test_commands import Cli, cli_of
 from tests.support.stack import BOB, CAROL, unique
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def moorage(stack: Stack, tmp_path: Path) -> Cli:

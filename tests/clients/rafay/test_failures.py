@@ -93,6 +93,7 @@ async def test_create_whose_answer_is_lost_is_in_doubt_and_found_again_on_retry(
         assert await FINDS[operation](rafay, name) is not None
 
 
+@pytest.mark.slow
 async def test_call_that_was_too_slow_may_be_done_after_its_caller_has_given_up(
     stand_in: RafayStandIn, name: str
 ) -> None:

@@ -23,6 +23,8 @@ from tests.support.stack import client_of, unique
 from tests.support.stand_ins import control, set_faults
 from worker.settings.groups.expiry import Sweep
 
+pytestmark = pytest.mark.slow
+
 SSO: dict[str, Any] = {"SSO__DOMAIN": "Example.com", "SSO__METADATA_URL": "https://idp.example.com/metadata"}
 INCOMPLETE = {"name": "corp", "domain": "example.com", "group_attribute_name": "groups"}
 

@@ -12,6 +12,8 @@ from tests.starter.setup.conftest import Ground, states
 from tests.support.stack import client_of
 from tests.support.stand_ins import RafayStandIn, set_faults
 
+pytestmark = pytest.mark.slow
+
 MADE = {"host project", "chart repositories", "schedules"}
 
 
