@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -83,6 +83,29 @@ def a_start(
 async def server() -> AsyncIterator[WorkflowEnvironment]:
     async with running_temporal_server(pydantic_data_converter) as environment:
         yield environment
+
+
+#: More than there are tests with capacity, which there is once in each namespace, as in an installation.
+NAMESPACES = tuple(f"house-{number}" for number in range(200))
+#: Temporal's own work in a namespace, such as schedules, takes a worker in each.
+WITHOUT_OWN_WORK = ("--dynamic-config-value", "worker.perNamespaceWorkerCount=0")
+
+
+@pytest.fixture(scope="package")
+async def namespaces() -> AsyncIterator[tuple[str, Iterator[str]]]:
+    """One server for all that need a namespace to themselves: its address, and names not yet taken."""
+    arguments = [word for name in NAMESPACES for word in ("--namespace", name)]
+    arguments += WITHOUT_OWN_WORK
+    async with running_temporal_server(pydantic_data_converter, arguments) as first:
+        yield first.client.service_client.config.target_host, iter(NAMESPACES)
+
+
+@pytest.fixture
+async def namespace(namespaces: tuple[str, Iterator[str]]) -> WorkflowEnvironment:
+    """A namespace in which nothing is yet."""
+    address, names = namespaces
+    client = await Client.connect(address, namespace=next(names), data_converter=pydantic_data_converter)
+    return WorkflowEnvironment.from_client(client)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
 
 from activities import booking_audit, bookings
 from contracts.booking_workflow import BookingPhase, BookingStatus
@@ -53,8 +54,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[CapacityBench]:
-    async with a_house({"one": most(4)}, audit=timedelta(seconds=1)) as house, house.worker():
+async def house(namespace: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
+    async with (
+        a_house({"one": most(4)}, audit=timedelta(seconds=1), server=namespace) as house,
+        house.worker(),
+    ):
         yield house
 
 
@@ -529,9 +533,9 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     await bench.house.until_held()
 
 
-async def test_another_worker_goes_on_at_any_moment() -> None:
+async def test_another_worker_goes_on_at_any_moment(namespace: WorkflowEnvironment) -> None:
     """Each worker stops in the middle: after the booking, while a seat is made, and while all ends."""
-    async with a_house({"one": most(4)}, audit=timedelta(seconds=1)) as house:
+    async with a_house({"one": most(4)}, audit=timedelta(seconds=1), server=namespace) as house:
         bench = BookingBench(house)
         async with house.worker():
             made = await bench.book(2)

@@ -3,14 +3,12 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.capacity_audit import CapacityAudit
@@ -46,7 +44,6 @@ from starter.environments.schemas import DoneKind
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.deadline import HANG
-from tests.support.temporal_server import running_temporal_server
 from tests.workflows.conftest import LIFE, Life, a_start, until
 from tests.workflows.house import (
     SHORT_RUNS,
@@ -69,11 +66,6 @@ ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
 SOON = timedelta(milliseconds=300)
 
 
-#: As many as there are tests here, and some; without a worker for each of what Temporal itself does in one.
-NAMESPACES = tuple(f"house-{number}" for number in range(60))
-ONLY_NAMESPACES = ("--dynamic-config-value", "worker.perNamespaceWorkerCount=0")
-
-
 @pytest.fixture(autouse=True)
 def slow_workers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a busy machine's worker not be taken for none."""
@@ -81,27 +73,10 @@ def slow_workers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("starter.placement.reservations.QUERY_TIMEOUT", timedelta(seconds=HANG))
 
 
-@pytest.fixture(scope="module")
-async def namespaces() -> AsyncIterator[Iterator[WorkflowEnvironment]]:
-    """One server for all houses: in each namespace there is one capacity, as in an installation."""
-    arguments = [word for name in NAMESPACES for word in ("--namespace", name)]
-    async with running_temporal_server(pydantic_data_converter, [*arguments, *ONLY_NAMESPACES]) as first:
-        address = first.client.service_client.config.target_host
-        connect = partial(Client.connect, address, data_converter=pydantic_data_converter)
-        clients = [await connect(namespace=name) for name in NAMESPACES]
-        yield map(WorkflowEnvironment.from_client, clients)
-
-
 @pytest.fixture
-def server(namespaces: Iterator[WorkflowEnvironment]) -> WorkflowEnvironment:
-    """A namespace in which nothing is yet."""
-    return next(namespaces)
-
-
-@pytest.fixture
-async def house(server: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
+async def house(namespace: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
     """One host with room for ten, and nothing that looks after it for a while."""
-    async with a_house({"one": most(10)}, server=server) as house, house.worker():
+    async with a_house({"one": most(10)}, server=namespace) as house, house.worker():
         yield house
 
 
@@ -118,10 +93,10 @@ def test_the_names_are_those_of_the_workflow() -> None:
 
 
 @pytest.mark.slow
-async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None:
+async def test_fifty_at_once_never_overbook(namespace: WorkflowEnvironment) -> None:
     """Ensures that of fifty that ask at once exactly as many have a place as there are, on every host."""
     rooms = {"one": most(6), "two": most(20, cpu=SIZE.cpu * 5), "three": most(memory=SIZE.memory * 3)}
-    async with a_house(rooms, server=server) as house, house.worker():
+    async with a_house(rooms, server=namespace) as house, house.worker():
         decisions = await at_once(50, lambda number: house.reservations.reserve(house.ask(f"env-{number}")))
         chosen = Counter(decision.host for decision in decisions)
         assert chosen == {"one": 6, "two": 5, "three": 3, "": 36}
@@ -138,9 +113,9 @@ async def test_fifty_at_once_never_overbook(server: WorkflowEnvironment) -> None
         assert len(await house.held()) == 14
 
 
-async def test_several_apis_at_once_never_overbook(server: WorkflowEnvironment) -> None:
+async def test_several_apis_at_once_never_overbook(namespace: WorkflowEnvironment) -> None:
     """Ensures the same when each request comes with a separate update, as from many processes."""
-    async with a_house({"one": most(5)}, server=server) as house, house.worker():
+    async with a_house({"one": most(5)}, server=namespace) as house, house.worker():
         await house.reservations.reserve(house.ask("first"))
         apis = [type(house.reservations)(house.client, start=house.start) for _ in range(8)]
         decisions = await at_once(40, lambda number: apis[number % 8].reserve(house.ask(f"env-{number}")))
@@ -199,9 +174,9 @@ async def test_what_it_would_be_given(house: CapacityBench) -> None:
     assert set(await house.held()) == {"held"}
 
 
-async def test_placed_where_there_is_most_room(server: WorkflowEnvironment) -> None:
+async def test_placed_where_there_is_most_room(namespace: WorkflowEnvironment) -> None:
     """Ensures that an environment is made on the host on which it was given its place."""
-    async with a_house({"one": most(2), "two": most(10)}, server=server) as house, house.worker():
+    async with a_house({"one": most(2), "two": most(10)}, server=namespace) as house, house.worker():
         for name in ("a", "b"):
             life = await house.begin(name)
             assert (await life.status()).environment.host == "two"
@@ -242,9 +217,9 @@ async def test_given_back_when_cancelled_in_temporal(house: CapacityBench) -> No
     await house.until_held()
 
 
-async def test_given_back_when_terminated(server: WorkflowEnvironment) -> None:
+async def test_given_back_when_terminated(namespace: WorkflowEnvironment) -> None:
     """Ensures that an audit finds one that was terminated, and only that one."""
-    async with a_house({"one": most(2)}, audit=SOON, server=server) as house, house.worker():
+    async with a_house({"one": most(2)}, audit=SOON, server=namespace) as house, house.worker():
         life = await house.begin("terminated")
         await house.begin("stays")
         with pytest.raises(NoCapacity):
@@ -275,9 +250,9 @@ async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) ->
     assert (await house.held())["again"].owner == "bob@example.com"
 
 
-async def test_a_place_for_which_nothing_begins(server: WorkflowEnvironment) -> None:
+async def test_a_place_for_which_nothing_begins(namespace: WorkflowEnvironment) -> None:
     """Ensures that a place whose life never begins is kept while it may yet, and is free after that."""
-    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
         await house.reservations.reserve(house.ask("never"))
         await house.until_audited(3)
         assert set(await house.held()) == {"never"}, "several audits have taken it from one that may begin"
@@ -316,14 +291,14 @@ async def test_a_late_word_about_an_earlier_life(house: CapacityBench) -> None:
 
 
 async def test_the_workflow_is_terminated(
-    server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+    namespace: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that one that begins afresh knows who holds what before it promises anything.
 
     From the list alone: of thousands, reading each one's history would keep everybody waiting.
     """
     monkeypatch.setattr(CapacityAudit, "_read_reservation", None)
-    async with a_house({"one": most(3), "two": most(3)}, server=server) as house, house.worker():
+    async with a_house({"one": most(3), "two": most(3)}, server=namespace) as house, house.worker():
         lives = [await house.begin(f"env-{number}") for number in range(4)]
         before = await house.held()
         await lives[0].handle.terminate()
@@ -346,9 +321,9 @@ async def test_the_workflow_is_terminated(
         assert "env-0" not in after, "one that is over holds a place again"
 
 
-async def test_what_has_no_place_is_given_one_and_ends_are_followed(server: WorkflowEnvironment) -> None:
+async def test_what_has_no_place_is_given_one_and_ends_are_followed(namespace: WorkflowEnvironment) -> None:
     """Ensures that an audit takes up what it does not know, and sees when an end has moved."""
-    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
         start = lives_by("extended", timedelta(hours=1), extension={"times": 3, "total": "3d"})
         await house.request("extended", start=start)
         await until(lambda: _is(house, "extended", Phase.READY), "it is ready")
@@ -367,9 +342,9 @@ async def test_what_has_no_place_is_given_one_and_ends_are_followed(server: Work
         await until(moved, "the end that is held has moved with the environment's")
 
 
-async def test_what_a_run_of_an_earlier_version_holds(server: WorkflowEnvironment) -> None:
+async def test_what_a_run_of_an_earlier_version_holds(namespace: WorkflowEnvironment) -> None:
     """Ensures that what a run's memo does not tell is read from what it was started with."""
-    async with a_house({"one": most(1)}, server=server) as house, house.worker():
+    async with a_house({"one": most(1)}, server=namespace) as house, house.worker():
         start = a_start("earlier")
         await house.client.start_workflow(
             EnvironmentWorkflow.run,
@@ -384,9 +359,9 @@ async def test_what_a_run_of_an_earlier_version_holds(server: WorkflowEnvironmen
         assert (held.size, held.host, set(held.lives)) == (SIZE, "one", {start.environment.mark.life})
 
 
-async def test_what_is_over_and_still_listed_as_open(server: WorkflowEnvironment) -> None:
+async def test_what_is_over_and_still_listed_as_open(namespace: WorkflowEnvironment) -> None:
     """Ensures that a late list gives no place back to a life that has just given it up."""
-    async with a_house({"one": most(1)}, audit=SOON, server=server) as house, house.worker():
+    async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
         life = await house.begin("over")
         # What the list says of it from now on is what it would say, for a while, of one that is over.
         handle = house.client.get_workflow_handle(CAPACITY_ID)
@@ -398,9 +373,9 @@ async def test_what_is_over_and_still_listed_as_open(server: WorkflowEnvironment
         assert not await house.held(), "an audit has taken it up again"
 
 
-async def test_a_worker_stops_in_between(server: WorkflowEnvironment) -> None:
+async def test_a_worker_stops_in_between(namespace: WorkflowEnvironment) -> None:
     """Ensures that what was promised by one worker is known to the next, which reads it from the history."""
-    async with a_house({"one": most(4)}, server=server) as other:
+    async with a_house({"one": most(4)}, server=namespace) as other:
         async with other.worker():
             await at_once(3, lambda number: other.reservations.reserve(other.ask(f"env-{number}")))
         async with other.worker():
@@ -412,10 +387,10 @@ async def test_a_worker_stops_in_between(server: WorkflowEnvironment) -> None:
 
 
 async def test_without_a_worker_nothing_is_started(
-    server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+    namespace: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that a request that no worker answers gets NothingStarted, and that this is true."""
-    async with a_house({"one": most(4)}, server=server) as house:
+    async with a_house({"one": most(4)}, server=namespace) as house:
         with monkeypatch.context() as impatient:
             impatient.setattr("starter.placement.reservations.RESERVATION_TIMEOUT", timedelta(seconds=1))
             with pytest.raises(NothingStarted):
@@ -446,14 +421,14 @@ async def test_it_goes_on_in_new_runs() -> None:
 # --- hosts ------------------------------------------------------------------------------------------------
 
 
-async def test_what_clusters_report_and_what_the_settings_say(server: WorkflowEnvironment) -> None:
+async def test_what_clusters_report_and_what_the_settings_say(namespace: WorkflowEnvironment) -> None:
     """Ensures that settings win over what a cluster reports, and that what neither limits is free."""
     nodes = {
         "one": Nodes("one", [NodeCapacity("3920m", "16Gi"), NodeCapacity("80m", "512Mi")]),
         "two": Nodes("two", None),
     }
     async with (
-        a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes, server=server) as house,
+        a_house({"one": Limits(cpu=64_000, environments=7)}, nodes=nodes, server=namespace) as house,
         house.worker(),
     ):
         await house.reservations.reserve(house.ask("env"))
@@ -464,10 +439,10 @@ async def test_what_clusters_report_and_what_the_settings_say(server: WorkflowEn
         }
 
 
-async def test_a_host_that_does_not_answer(server: WorkflowEnvironment) -> None:
+async def test_a_host_that_does_not_answer(namespace: WorkflowEnvironment) -> None:
     """Ensures that a host of unknown size gets no environment, and that its last report counts later."""
     away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
-    async with a_house(nodes={"one": away}, audit=SOON, server=server) as house, house.worker():
+    async with a_house(nodes={"one": away}, audit=SOON, server=namespace) as house, house.worker():
         decision = await house.reservations.reserve(house.ask("env"))
         assert decision.refusal
         assert decision.refusal.message == "env has no place; host one has not reported yet what it has."
@@ -504,10 +479,10 @@ async def _described(house: CapacityBench) -> str:
 
 
 async def test_a_transfer_moves_the_place_and_an_audit_finds_one_that_was_not_moved(
-    server: WorkflowEnvironment,
+    namespace: WorkflowEnvironment,
 ) -> None:
     """Ensures that the quota of the new owner counts, also when the API dies between the two updates."""
-    async with a_house({"one": most(10)}, audit=SOON, server=server) as house, house.worker():
+    async with a_house({"one": most(10)}, audit=SOON, server=namespace) as house, house.worker():
         life = await house.begin("given")
         await _ready(life)
         refused = await house.reservations.reassign(
@@ -542,9 +517,11 @@ async def _ready(life: Life) -> None:
 
 
 @pytest.mark.slow
-async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server: WorkflowEnvironment) -> None:
+async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(
+    namespace: WorkflowEnvironment,
+) -> None:
     """Ensures that CPU is free while one sleeps, and that one is woken only where there is room for it."""
-    async with a_house({"one": most(cpu=SIZE.cpu)}, server=server) as house, house.worker():
+    async with a_house({"one": most(cpu=SIZE.cpu)}, server=namespace) as house, house.worker():
         sleeper = await house.begin("sleeper")
         await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
         with pytest.raises(NoCapacity):
@@ -570,8 +547,8 @@ async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(server:
         assert (await house.state()).hosts[0].reserved == SIZE
 
 
-async def test_a_new_capacity_workflow_knows_who_sleeps(server: WorkflowEnvironment) -> None:
-    async with a_house({"one": most(10)}, server=server) as house, house.worker():
+async def test_a_new_capacity_workflow_knows_who_sleeps(namespace: WorkflowEnvironment) -> None:
+    async with a_house({"one": most(10)}, server=namespace) as house, house.worker():
         sleeper = await house.begin("sleeper")
         await until(lambda: _is(house, "sleeper", Phase.READY), "it is ready")
         await sleeper.handle.execute_update(EnvironmentWorkflow.sleep, ASKED_BY_ALICE)

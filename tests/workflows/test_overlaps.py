@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits, ReservationRequest, WakeInput
 from contracts.capacity.sizes import size_of
@@ -463,9 +464,9 @@ async def test_the_undo_follows_the_template_of_now(bench: Bench) -> None:
     assert bench.script.removed_with["vcluster"] == "medium"
 
 
-async def test_nothing_is_reserved_for_a_life_that_is_gone() -> None:
+async def test_nothing_is_reserved_for_a_life_that_is_gone(namespace: WorkflowEnvironment) -> None:
     """Ensures that a wake that arrives after the release gets nothing."""
-    async with a_house({"one": Limits(cpu=20_000)}) as house, house.worker():
+    async with a_house({"one": Limits(cpu=20_000)}, server=namespace) as house, house.worker():
         life = await house.begin("late-wake")
         await reach(life, lambda status: status.phase is Phase.READY, "it is ready")
         ask = house.ask("late-wake")

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import CAPACITY_ID, ReleaseInput
 from contracts.capacity.pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
@@ -92,8 +93,11 @@ async def end_of(house: CapacityBench, name: str) -> StandbyResult:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[CapacityBench]:
-    async with a_house({"one": most(3)}, audit=timedelta(seconds=1)) as house, house.worker():
+async def house(namespace: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
+    async with (
+        a_house({"one": most(3)}, audit=timedelta(seconds=1), server=namespace) as house,
+        house.worker(),
+    ):
         yield house
 
 

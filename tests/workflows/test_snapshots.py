@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits
 from contracts.environment import KEPT_SNAPSHOTS, EnvironmentStatus, Outcome, Phase, Snapshot
@@ -209,8 +210,8 @@ async def test_a_snapshot_whose_run_was_lost_is_recorded_as_such(bench: Bench) -
 
 
 @pytest.fixture
-async def house() -> Any:
-    async with a_house({"one": Limits(cpu=20_000)}) as house, house.worker():
+async def house(namespace: WorkflowEnvironment) -> Any:
+    async with a_house({"one": Limits(cpu=20_000)}, server=namespace) as house, house.worker():
         yield house
 
 

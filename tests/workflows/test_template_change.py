@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits, Quotas
 from contracts.capacity.sizes import size_of
@@ -39,8 +40,8 @@ def size(template: Template) -> Any:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[CapacityBench]:
-    async with a_house({"one": Limits(cpu=20_000)}) as house, house.worker():
+async def house(namespace: WorkflowEnvironment) -> AsyncIterator[CapacityBench]:
+    async with a_house({"one": Limits(cpu=20_000)}, server=namespace) as house, house.worker():
         yield house
 
 
