@@ -112,7 +112,9 @@ class Bookings(BookingActivities):
         if run and is_of_booking and run.status in CLOSED_FROM_OUTSIDE:
             why = "its workflow was closed from outside: the platform team removes what it has left with: "
             return PlaceLeft(name=name, why=f"{why}moorage teardown {name} --force")
-        if is_held:
+        # The name of a standby is never used again, so one that has closed cannot start.
+        is_over = run is not None and is_of_booking and run.workflow_type == STANDBY_WORKFLOW
+        if is_held and not is_over:
             return PlaceLeft(name=name, why="it has a place, and may still start")
         if run is None or not is_of_booking:
             return EndedPlace(name=name, remark=OTHER_LIFE if run else NO_RECORD)

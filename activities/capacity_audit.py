@@ -203,7 +203,7 @@ class CapacityAudit(CapacityActivities):
 
         Returns the latest life by name, the reservations of those that have none yet (where the memo has the
         data), the ids of the workflows that are encrypted with a former key, or pinned to workers of a former
-        version, and the standbys without a reservation. A standby that ends has given its place away.
+        version, and the standbys without a reservation. A standby that leaves has given its room away.
         """
         outdated: list[str] = []
         found: dict[str, LatestLife] = {}
@@ -215,7 +215,8 @@ class CapacityAudit(CapacityActivities):
                 activity_context.raise_if_stopping()
             name = name_from_workflow_id(run.id)
             latest = await _latest_of(run, is_open=True)
-            if run.workflow_type == STANDBY_WORKFLOW and name not in held:
+            has_room = name in held and bool(held[name].held.environments)
+            if run.workflow_type == STANDBY_WORKFLOW and not has_room:
                 if (standby := await _standby_of(run, latest)) is None:
                     continue
                 standbys[name] = standby

@@ -40,6 +40,8 @@ START_ATTEMPT_TIMEOUT = timedelta(seconds=12)
 GIVEN_TIME = timedelta(minutes=5)
 #: Runs that began before this give those places away at once, as their histories do.
 _KEEP_PLACES_OF_ENDED_BOOKINGS = "keep-places-of-ended-bookings"
+#: Runs that began before this give the place of a standby away whose start was not answered.
+_KEEP_PLACES_OF_LOST_STARTS = "keep-places-of-lost-starts"
 #: The length of the random part of a standby's name.
 _NAME_LENGTH = 12
 
@@ -151,7 +153,7 @@ class PoolKeeper:
         for name in pools.surplus(workflow.now()):
             life = pools.standbys.pop(name).life
             if not self._is_of_ended_booking(name):
-                ledger.remove(name)
+                ledger.retire(name)
             self._end(StandbyName(name=name, life=life), WithdrawInput(reason="its pool wants it no more"))
         await self._withdraw()
         for pool in pools.all_pools:
@@ -210,10 +212,12 @@ class PoolKeeper:
                 summary=f"start {name}",
             )
         except ActivityError as error:
-            # It may have started all the same: then the audit finds it.
+            # It may have started all the same. Then the audit finds it; a booking waits for it, so there it
+            # keeps its place until the audit finds that it has not.
             workflow.logger.warning("standby %s was not started: %s", name, error.cause)
-            self._ledger.remove(name)
-            self._ledger.pools.standbys.pop(name, None)
+            if not (booking and workflow.patched(_KEEP_PLACES_OF_LOST_STARTS)):
+                self._ledger.retire(name)
+                self._ledger.pools.standbys.pop(name, None)
             return False
         return True
 

@@ -28,6 +28,8 @@ from workflows.update_rules import UpdateRules
 
 #: The pause after a withdrawal that could not be made: the host does not answer.
 WITHDRAW_PAUSE = timedelta(seconds=30)
+#: Runs that began before this leave what they hold, when they were taken over, to the capacity audit.
+_RELEASE_WHEN_TAKEN = "release-when-taken"
 #: What is said of a standby that has become too old.
 AGED_OUT = "it is too old"
 
@@ -43,6 +45,7 @@ class StandbyWorkflow:
     def __init__(self, start: EnvironmentStart) -> None:
         # Create all state here, because a signal may be handled before the first line of `run`.
         self._mark = start.environment.mark
+        self._booking = start.environment.booking
         self._ttl = start.environment.ttl
         self._state = EnvironmentState(start)
         self._saga = Saga(start, self._state)
@@ -59,6 +62,8 @@ class StandbyWorkflow:
         if await self._make():
             await self._wait_for_its_end()
         if taken_by := await self._withdraw():
+            if self._booking and workflow.patched(_RELEASE_WHEN_TAKEN):
+                await self._waits.run(release_capacity(self._mark))
             self._state.enter_phase(Phase.GONE)
             return StandbyResult(end=StandbyEnd.CLAIMED, taken_by=taken_by, reason=self._reason)
         outcome = Outcome.FAILED if self._problem else Outcome.EXPIRED

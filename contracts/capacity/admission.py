@@ -32,7 +32,7 @@ def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) ->
     _make_way(ledger, decision)
     if decision.host:
         if decision.standby and decision.standby.name in ledger.pools.standbys:
-            ledger.remove(decision.standby.name)
+            ledger.retire(decision.standby.name)
             ledger.pools.give(request.name, request.life, decision.standby, now)
         shared = _current_reservation(ledger, request, now)
         if shared is None and not decision.standby:
@@ -57,7 +57,7 @@ def admit(ledger: CapacityLedger, request: ReservationRequest, now: datetime) ->
 def _make_way(ledger: CapacityLedger, decision: PlacementDecision) -> None:
     """Take the places of the standbys that give way."""
     for displaced in decision.displaced:
-        ledger.remove(displaced.name)
+        ledger.retire(displaced.name)
         ledger.pools.standbys.pop(displaced.name, None)
 
 

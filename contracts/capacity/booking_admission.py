@@ -26,7 +26,7 @@ def admit_booking(ledger: CapacityLedger, request: BookingRequest, now: datetime
     """Decide, and record the decision in the ledger; the same life always holds the same seats."""
     decision = decide_booking(ledger, request, now)
     for displaced in decision.displaced:
-        ledger.remove(displaced.name)
+        ledger.retire(displaced.name)
         ledger.pools.standbys.pop(displaced.name, None)
     if decision.hold:
         ledger.bookings[request.life] = decision.hold

@@ -4,6 +4,7 @@ Pure: the entries alone determine a ledger. The decisions are in `contracts.capa
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from contracts.capacity.bookings import BookingHold
@@ -34,7 +35,8 @@ class CapacityLedger:
             self.put(reservation)
 
     def __len__(self) -> int:
-        return len(self._reservations)
+        # Without standbys that leave, which have no room.
+        return sum(bool(one.held.environments) for one in self._reservations.values())
 
     def __iter__(self) -> Iterator[Reservation]:
         return iter(self._reservations.values())
@@ -84,6 +86,17 @@ class CapacityLedger:
         if reservation := self._reservations.pop(name, None):
             self._add(reservation, -1)
 
+    def retire(self, name: str) -> None:
+        """Take the room of a standby that ends. One of a booking keeps a place without room until it is gone.
+
+        By that the booking knows for what it waits, although a list of Temporal may be late.
+        """
+        place = self.get(name)
+        if place and place.booking:
+            self.put(replace(place, size=Amount()))
+        else:
+            self.remove(name)
+
     def _add(self, reservation: Reservation, times: int) -> None:
         # Use plain numbers here, because a ledger of ten thousand is rebuilt within one workflow task.
         size = reservation.held
@@ -93,7 +106,7 @@ class CapacityLedger:
             if environments:
                 self._held[key] = (environments, cpu + times * size.cpu, memory + times * size.memory)
             else:
-                del self._held[key]
+                self._held.pop(key, None)
 
     def set_or_remove(self, name: str, reservation: Reservation | None) -> None:
         """Set the reservation of the name; None removes it."""

@@ -237,7 +237,8 @@ class Reservation:
     which are the times of the claims, are in seconds. While it is `asleep`, it holds no CPU and no memory;
     `changed` is when it last fell asleep or was woken, in seconds. `settled` is when its last change of
     template ended, in thousandths of a second. `booking` is the life of the booking of which it is a seat or
-    a standby: no person and no team holds that.
+    a standby: no person and no team holds that. Without `size`, it is a standby of a booking that leaves, and
+    holds no room.
     """
 
     name: str

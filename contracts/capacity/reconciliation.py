@@ -77,7 +77,7 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
             ledger.bookings.setdefault(hold.life, hold)
     for standby in found.standbys:
         place = ledger.get(standby.name)
-        if place and standby.life in place.lives:
+        if place and standby.life in place.lives and standby.life not in ended:
             ledger.pools.standbys.setdefault(
                 standby.name, Standby(life=standby.life, pool=standby.pool, is_ready=standby.is_ready)
             )

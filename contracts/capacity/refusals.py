@@ -74,7 +74,7 @@ def _refused(
 ) -> PlacementDecision:
     kind, *names = key
     if kind == "host":
-        ends = [reservation.ends for reservation in ledger if reservation.host in names]
+        ends = [one.ends for one in ledger if one.host in names and one.held.environments]
         bookings = ledger.bookings.values()
         ends += [
             to_epoch_seconds(hold.ends_at) for hold in bookings if not hold.seats.keys().isdisjoint(names)

@@ -192,9 +192,9 @@ class Reservations:
         return state
 
     async def list_reservations(self) -> tuple[Reservation, ...]:
-        """Return all reservations; raise NoWorker or TemporalUnavailable."""
+        """Return all reservations, without standbys that leave; raise NoWorker or TemporalUnavailable."""
         held: ReservationList = await self._query(CapacityWorkflow.reservations)
-        return held.reservations
+        return tuple(one for one in held.reservations if one.held.environments)
 
     async def want_pools(self, wanted: PoolsInput) -> None:
         """Tell the workflow which warm pools to keep, and start it if it is not there."""

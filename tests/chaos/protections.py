@@ -290,15 +290,27 @@ PROTECTIONS = (
     ),
     Protection(
         "bookings", "a booking is not over while a seat of it may still start", "activities/bookings.py",
-        "        if is_held:\n", "        if False:\n",
+        "        if is_held and not is_over:\n", "        if False:\n",
         BOOKINGS, "may_still_start",
     ),
     Protection(
         "bookings", "standbys of a booking that has ended hold their places until they are gone",
         "workflows/pools.py",
-        "            if not self._is_of_ended_booking(name):\n                ledger.remove(name)\n",
+        "            if not self._is_of_ended_booking(name):\n                ledger.retire(name)\n",
         "            ledger.remove(name)\n",
         BOOKINGS, "no_list_shows_yet",
+    ),
+    Protection(
+        "bookings", "standbys of a booking that leave before its end are known until they are gone",
+        "contracts/capacity/ledger.py",
+        "if place and place.booking:", "if False:",
+        BOOKINGS, "leaves_before or no_list_shows",
+    ),
+    Protection(
+        "bookings", "a standby of a booking whose start was not answered keeps its place",
+        "workflows/pools.py",
+        "if not (booking and workflow.patched(_KEEP_PLACES_OF_LOST_STARTS)):", "if True:",
+        BOOKINGS, "start_was_not_answered",
     ),
     Protection(
         "bookings", "a certificate that cannot be read says nothing", "contracts/booking_workflow.py",

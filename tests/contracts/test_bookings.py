@@ -29,6 +29,7 @@ from contracts.capacity.bookings import BookingDecision, BookingHold, BookingReq
 from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
 from contracts.capacity.models import (
     Amount,
+    FoundStandby,
     HostCapacity,
     Limits,
     PlacementDecision,
@@ -307,6 +308,46 @@ def test_a_seat_takes_the_place_of_a_standby_that_is_not_ready() -> None:
     decision = admit(ledger, a_seat(1), NOW)
     assert (decision.host, len(decision.displaced)) == ("one", 1)
     assert environments(ledger) == 2
+
+
+@pytest.mark.parametrize("is_ready", [True, False], ids=["taken over", "displaced"])
+def test_a_standby_that_leaves_is_known_without_room_until_it_is_gone(is_ready: bool) -> None:
+    ledger = a_ledger(one=Limits(environments=2))
+    held = book(ledger, seats=1)
+    put_standby(ledger, held, "standby-a", ready=is_ready)
+    admit(ledger, a_seat(1), NOW)
+    leaving = ledger.get("standby-a")
+    assert leaving
+    assert (leaving.booking, leaving.lives) == (held.life, {"life-of-standby-a"})
+    assert (environments(ledger), len(ledger), ledger.seats_taken(held)) == (1, 1, 1)
+    assert ledger.pools.standbys == {}
+    # The room of the seat is its own: the next life of it has it again.
+    release(ledger, ReleaseInput(name="kurs-01", life=a_seat(1).life), NOW)
+    assert (ledger.seats_left(held, "one"), ledger.seats_taken(held)) == (1, 0)
+    assert admit(ledger, a_seat(1, life="again"), NOW).host == "one"
+    release(ledger, ReleaseInput(name="standby-a", life="life-of-standby-a"), NOW)
+    assert ledger.get("standby-a") is None
+    assert environments(ledger) == 1
+
+
+def test_a_standby_that_leaves_ends_nothing_that_a_refusal_names() -> None:
+    ledger = a_ledger(one=Limits(environments=1))
+    held = book(ledger, seats=1)
+    put_standby(ledger, held, "standby-a")
+    admit(ledger, a_seat(1, ends_at=NOW + 9 * HOUR), NOW)
+    del ledger.bookings[held.life]
+    assert admit(ledger, an_ask("b"), NOW).next_end == NOW + 9 * HOUR
+
+
+def test_an_audit_that_has_seen_a_standby_before_it_left_hands_it_to_no_seat() -> None:
+    ledger = a_ledger(one=Limits(environments=2))
+    held = book(ledger)
+    put_standby(ledger, held, "standby-a")
+    admit(ledger, a_seat(1), NOW)
+    seen = FoundStandby(name="standby-a", life="life-of-standby-a", pool=held.pool, is_ready=True)
+    found = AuditResult(hosts=tuple(ledger.hosts.values()), standbys=(seen,))
+    apply_audit(ledger, found, {"life-of-standby-a"})
+    assert admit(ledger, a_seat(2), NOW).standby is None
 
 
 def test_a_seat_whose_place_is_taken_by_one_that_ends_late_gets_other_room() -> None:

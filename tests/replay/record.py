@@ -12,13 +12,21 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from temporalio import activity
-from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+)
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from contracts.bookings import BookingMark
 from contracts.capacity.models import CAPACITY_ID, Amount, PlacementDecision, ReservationRequest
 from contracts.capacity.runs import CapacityStart
 from contracts.environment import Phase, StepName, System
@@ -80,8 +88,9 @@ from tests.workflows.scripted_activities import (
     waits,
 )
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
-from tests.workflows.test_pools import a_pool, until_ready, want
+from tests.workflows.test_pools import LostStarts, a_pool, until_ready, want
 from worker.runner import workflow_runner
+from workflows import pools as pools_module
 from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
 from workflows.host_request import HostRequestWorkflow
@@ -97,6 +106,8 @@ BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 #: The activity that takes a snapshot.
 TAKE = "snapshot.take"
 ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
+
+KURS = BookingMark(event="kurs", life="f" * 20, ends_at=datetime(2030, 1, 31, 17, tzinfo=UTC))
 
 LifePath = Callable[[Bench, str], Awaitable[Life | WorkflowHandle[Any, Any]]]
 
@@ -759,6 +770,28 @@ async def _ended_booking(house: CapacityBench) -> dict[str, WorkflowHistory]:
     return {"capacity-ended-booking": await house.client.get_workflow_handle(CAPACITY_ID).fetch_history()}
 
 
+async def _lost_start(house: CapacityBench) -> dict[str, WorkflowHistory]:
+    """The start of a booking's standby is given up, although it was done: it keeps its place."""
+    bench, capacity = BookingBench(house), house.client.get_workflow_handle(CAPACITY_ID)
+    losing = LostStarts(True, None).wrap(Client.start_workflow)
+    with (
+        patch.object(Client, "start_workflow", losing),
+        patch.object(pools_module, "START_TIMEOUT", timedelta(seconds=2)),
+    ):
+        await bench.book(1)
+
+        async def is_given_up() -> bool:
+            history = (await capacity.fetch_history()).to_json()
+            return "ACTIVITY_TASK_TIMED_OUT" in history or "ACTIVITY_TASK_FAILED" in history
+
+        await until(is_given_up, "its start is given up")
+    await bench.until_standbys(1)
+    await bench.end()
+    await bench.handle().result()
+    await house.until_held()
+    return {"capacity-lost-start": await capacity.fetch_history()}
+
+
 async def _pools(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """A pool is filled, a standby is handed out, and the pool is emptied."""
     await want(house, a_pool(ready=2))
@@ -913,13 +946,20 @@ async def _template_ends(bench: Bench, name: str) -> Life:
 
 
 def _standby(
-    *, taken: bool = False, failing: str = "", cancelled_in: str = "", silent: bool = False
+    *,
+    taken: bool = False,
+    failing: str = "",
+    cancelled_in: str = "",
+    silent: bool = False,
+    booking: BookingMark | None = None,
 ) -> LifePath:
     """A standby that ends, is taken over, fails, is cancelled, or whose host is silent at its end."""
 
     async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
         start = a_start(name, identity=False)
-        environment = start.environment.model_copy(update={"is_standby": True, "owner": ""})
+        environment = start.environment.model_copy(
+            update={"is_standby": True, "owner": "", "booking": booking}
+        )
         if taken:
             bench.script.takers[name] = a_start("taker").environment.mark
         if failing:
@@ -1006,6 +1046,7 @@ PATHS: dict[str, LifePath] = {
     "snapshot-ends": _snapped(ends=True),
     "standby-ended": _standby(),
     "standby-taken": _standby(taken=True),
+    "standby-taken-by-a-seat": _standby(taken=True, booking=KURS),
     "standby-failed": _standby(failing="vcluster.ensure"),
     "standby-not-offered": _standby(failing=STANDBY_OFFER),
     "standby-cancelled": _standby(cancelled_in="vcluster.ensure"),
@@ -1084,6 +1125,8 @@ OF_THE_POOLS = ("capacity-pools",)
 OF_THE_BOOKINGS = ("booking-renewed", "booking-carried", "booking-at-its-time", "capacity-bookings")
 #: The workflow of the capacity when a booking ends whose standbys wait.
 OF_ENDED_BOOKING = ("capacity-ended-booking",)
+#: The workflow of the capacity when the start of a booking's standby is not answered.
+OF_LOST_START = ("capacity-lost-start",)
 #: Runs of an environment that goes on in a new run.
 OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
@@ -1113,6 +1156,7 @@ async def record() -> None:
         (OF_THE_POOLS, _pools, ()),
         (OF_THE_BOOKINGS, _bookings, ()),
         (OF_ENDED_BOOKING, _ended_booking, ()),
+        (OF_LOST_START, _lost_start, ()),
         (OF_GIVEN_UP, _given_up, SHORT_RUNS),
     ):
         if all((HISTORIES / f"{name}.json").exists() for name in names):

@@ -16,6 +16,7 @@ from tests.replay.record import (
     HISTORIES,
     OF_ENDED_BOOKING,
     OF_GIVEN_UP,
+    OF_LOST_START,
     OF_THE_BOOKINGS,
     OF_THE_CAPACITY,
     OF_THE_POOLS,
@@ -56,7 +57,15 @@ async def test_every_recorded_history_replays(path: Path) -> None:
 def test_every_path_has_been_recorded() -> None:
     recorded = {path.stem for path in HISTORIES.glob("*.json")}
     missing = sorted(
-        {*PATHS, *OF_THE_CAPACITY, *OF_THE_POOLS, *OF_THE_BOOKINGS, *OF_ENDED_BOOKING, *OF_GIVEN_UP}
+        {
+            *PATHS,
+            *OF_THE_CAPACITY,
+            *OF_THE_POOLS,
+            *OF_THE_BOOKINGS,
+            *OF_ENDED_BOOKING,
+            *OF_LOST_START,
+            *OF_GIVEN_UP,
+        }
         - recorded
     )
     assert not missing, f"run python -m tests.replay.record: no history of {missing}"

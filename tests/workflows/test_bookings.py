@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
@@ -16,12 +17,13 @@ from activities import booking_audit, bookings
 from contracts.booking_workflow import BookingPhase, BookingStatus
 from contracts.bookings import booking_id
 from contracts.capacity import reconciliation
+from contracts.capacity.audit import ReservationList
 from contracts.capacity.models import CAPACITY_ID
-from contracts.environment import MOORAGE_ACTOR, Outcome
+from contracts.environment import MOORAGE_ACTOR, Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.temporal import workflow_memo
-from contracts.types.naming import name_from_workflow_id, workflow_id
+from contracts.types.naming import STANDBY_NAME_START, name_from_workflow_id, workflow_id
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
 from starter.bookings.reader import BookingNotFound
 from starter.bookings.service import WrongCode
@@ -32,10 +34,14 @@ from tests.support.deadline import HANG
 from tests.workflows.booking import PIA, BookingBench, patiently, person
 from tests.workflows.conftest import until
 from tests.workflows.house import CapacityBench, a_house, most
-from tests.workflows.scripted_activities import fails_for_good, waits
+from tests.workflows.scripted_activities import Outcome as Deed
+from tests.workflows.scripted_activities import fails_for_good, waits, waits_for
+from tests.workflows.test_pools import LostStarts
 from workflows import booking as booking_module
 from workflows import pools as pools_module
+from workflows.capacity import CapacityWorkflow
 from workflows.environment import EnvironmentWorkflow
+from workflows.standby import StandbyWorkflow
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +82,15 @@ async def end_of(bench: BookingBench, event: str = "kurs") -> BookingStatus:
         pytest.fail(f"it has not ended: {await bench.status(event)}")
     assert status.phase is BookingPhase.ENDED
     assert await bench.held(event) == 0
-    held = (await patiently(bench.house.held)).values()
-    assert not any(one.booking == status.life for one in held)
+    assert not await known_of(bench, status.life)
     return status
+
+
+async def known_of(bench: BookingBench, life: str) -> list[str]:
+    """What the capacity knows of a booking: seats, standbys, and standbys that leave and have no room."""
+    handle: WorkflowHandle[Any, Any] = bench.house.client.get_workflow_handle(CAPACITY_ID)
+    found: ReservationList = await handle.query(CapacityWorkflow.reservations)
+    return [one.name for one in found.reservations if one.booking == life]
 
 
 async def test_from_the_booking_to_its_one_certificate(bench: BookingBench) -> None:
@@ -510,9 +522,6 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     """Ensures that although lists are late, and the capacity has ended the standby before anybody looks."""
     held = bookings.Bookings._held
 
-    async def list_nothing(*_: Any) -> list[str]:
-        return []
-
     async def look_later(self: Any, input: Any) -> frozenset[str]:
         async def is_ended() -> bool:
             return not await patiently(bench.house.reservations.list_pools)
@@ -531,6 +540,165 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     assert all(place.certificate for place in status.ended)
     assert status.nothing_left
     await bench.house.until_held()
+
+
+async def list_nothing(*_: Any) -> list[str]:
+    """What a list of Temporal shows that is late."""
+    return []
+
+
+async def the_standby(bench: BookingBench) -> str:
+    """The name of the only one that there is."""
+    found: list[str] = []
+
+    async def is_there() -> bool:
+        found[:] = [name for name in await patiently(bench.house.held) if name.startswith(STANDBY_NAME_START)]
+        return bool(found)
+
+    await until(is_there, "there is a standby")
+    [name] = found
+    return name
+
+
+def holds_up(standby: str, go_on: asyncio.Event) -> Deed:
+    """A deed that waits for `go_on` if it is done for this standby."""
+    wait = waits_for(go_on)
+
+    async def deed() -> None:
+        if activity.info().workflow_id == workflow_id(standby):
+            await wait()
+
+    return deed
+
+
+async def ends_when_it_is_gone(bench: BookingBench, standby: str, go_on: asyncio.Event) -> None:
+    """Ensures that the booking waits for the standby alone, whose teardown `go_on` lets end."""
+
+    async def is_left_alone() -> bool:
+        status = await bench.status()
+        assert status.phase is not BookingPhase.ENDED, "it has ended before the standby"
+        return [place.name for place in status.left] == [standby]
+
+    await until(is_left_alone, "it waits for the standby alone")
+    go_on.set()
+    status = await end_of(bench)
+    [place] = [place for place in status.ended if place.name == standby]
+    assert place.certificate
+    assert status.nothing_left
+
+
+@pytest.mark.parametrize("why", ["a seat takes its place", "its seat ends before it takes it over"])
+async def test_a_standby_that_leaves_before_the_end_is_in_the_certificate(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Ensures that although no list shows it yet."""
+    script, go_on = bench.house.script, asyncio.Event()
+    is_displaced = why == "a seat takes its place"
+    if is_displaced:
+        script.before["vcluster.ensure"] = waits
+    made = await bench.book(1)
+    if not is_displaced:
+        await bench.until_standbys(1)
+        script.before["project.ensure"] = fails_for_good()
+    standby = await the_standby(bench)
+    script.before["vcluster.remove"] = holds_up(standby, go_on)
+    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    await bench.redeem(made.codes[0].code, "ann")
+    if not is_displaced:
+        with pytest.raises(Exception, match="Workflow execution failed"):
+            await bench.house.handle("kurs-01").result()
+    await bench.end()
+    await ends_when_it_is_gone(bench, standby, go_on)
+
+
+async def test_a_standby_that_leaves_before_the_end_because_of_a_freeze_is_in_the_certificate(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that for one that the capacity ends at the time at which the booking would have ended."""
+    frozen, go_on = ["audit of the year"], asyncio.Event()
+
+    async def reason(_: Client) -> str:
+        return frozen[0]
+
+    monkeypatch.setattr(bookings, "freeze_reason", reason)
+    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    await bench.book(1, ends_in=timedelta(seconds=12))
+    await bench.until_standbys(1)
+    standby = await the_standby(bench)
+    bench.house.script.before["vcluster.remove"] = holds_up(standby, go_on)
+    handle: WorkflowHandle[Any, Any] = bench.house.client.get_workflow_handle(workflow_id(standby))
+
+    async def leaves() -> bool:
+        return (await handle.query(StandbyWorkflow.status)).phase is Phase.TEARING_DOWN
+
+    await until(leaves, "its pool wants it no more")
+    assert (await bench.status()).phase is BookingPhase.OPEN
+    frozen[0] = ""
+    await ends_when_it_is_gone(bench, standby, go_on)
+
+
+async def test_a_standby_that_was_taken_over_is_forgotten_when_it_has_closed(
+    namespace: WorkflowEnvironment,
+) -> None:
+    """Ensures that without an audit: the booking has ended, and nothing of it is held."""
+    hosts, hour = {"one": most(4)}, timedelta(hours=1)
+    async with a_house(hosts, audit=hour, server=namespace) as house, house.worker():
+        bench = BookingBench(house)
+        made = await bench.book(1)
+        await bench.until_standbys(1)
+        standby = await the_standby(bench)
+        await bench.redeem(made.codes[0].code, "ann")
+        await bench.until_ready("kurs-01")
+        status = await house.handle("kurs-01").query(EnvironmentWorkflow.status)
+        house.script.takers[standby] = status.environment.mark
+        assert sorted(await known_of(bench, (await bench.status()).life)) == ["kurs-01", standby]
+        # It has the room of its standby, and not that of another.
+        assert list(await house.held()) == ["kurs-01"]
+        assert (await house.state()).reservations == 1
+        await bench.end()
+        assert [place.name for place in (await end_of(bench)).ended] == ["kurs-01"]
+
+
+async def test_a_standby_whose_start_was_not_answered_keeps_its_place(
+    namespace: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that without an audit, for one that has started all the same: the booking waits for it."""
+    monkeypatch.setattr(pools_module, "START_TIMEOUT", timedelta(seconds=2))
+    losing = LostStarts(True, None)
+    monkeypatch.setattr(Client, "start_workflow", losing.wrap(Client.start_workflow))
+    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    go_on = asyncio.Event()
+    hosts, hour = {"one": most(4)}, timedelta(hours=1)
+    async with a_house(hosts, audit=hour, server=namespace) as house, house.worker():
+        bench = BookingBench(house)
+        house.script.before["kubeconfig.ensure"] = waits
+        await bench.book(1)
+        await house.script.started["kubeconfig.ensure"].wait()
+        standby = await the_standby(bench)
+        house.script.before["vcluster.remove"] = holds_up(standby, go_on)
+        capacity: WorkflowHandle[Any, Any] = house.client.get_workflow_handle(CAPACITY_ID)
+
+        async def is_given_up() -> bool:
+            history = (await capacity.fetch_history()).to_json()
+            return "ACTIVITY_TASK_TIMED_OUT" in history or "ACTIVITY_TASK_FAILED" in history
+
+        await until(is_given_up, "its start is given up")
+        await bench.end()
+        await ends_when_it_is_gone(bench, standby, go_on)
+
+
+async def test_a_standby_whose_start_was_not_answered_and_never_was_gives_its_place_back(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools_module, "START_TIMEOUT", timedelta(seconds=2))
+    monkeypatch.setattr(reconciliation, "START_GRACE", timedelta(seconds=3))
+    losing = LostStarts(False, None)
+    monkeypatch.setattr(Client, "start_workflow", losing.wrap(Client.start_workflow))
+    await bench.book(1)
+    await bench.until_standbys(1)
+    standby = await the_standby(bench)
+    assert losing.lost
+    assert workflow_id(standby) not in losing.lost
 
 
 async def test_another_worker_goes_on_at_any_moment(namespace: WorkflowEnvironment) -> None:
