@@ -157,12 +157,14 @@ def _host_steps(hosts: Mapping[str, Host], signer: LifeSigner | None) -> dict[St
 def _on_hosts(hosts: Mapping[str, Host], own_queues: OwnQueues = NO_OWN_QUEUES) -> list[Callable[..., Any]]:
     """Return the activities besides steps that may be put into the queue of a host."""
     bootstrap, on_host, sleep = BootstrapOnHost(hosts), OnHost(hosts), Sleep(hosts, own_queues)
-    standby = StandbyOffer(hosts, own_queues)
+    standby, snapshots = StandbyOffer(hosts, own_queues), Snapshots(hosts, own_queues)
     return [
         VirtualAccess(hosts, own_queues).change_virtual_cluster,
         sleep.pause,
         sleep.resume,
-        Snapshots(hosts, own_queues).take,
+        snapshots.take,
+        snapshots.restore,
+        snapshots.settle,
         bootstrap.key,
         bootstrap.bootstrap,
         on_host.survey,

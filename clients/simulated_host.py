@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from clients.errors import AlreadyExists, Denied, MalformedAnswer, NotFound
+from clients.errors import AlreadyExists, Denied, MalformedAnswer, NotFound, Rejected
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import (
     LABEL_POD_SECURITY,
@@ -30,6 +30,7 @@ from clients.host.models import (
     Startup,
 )
 from clients.host.pause import is_paused, pause_patch, resume_patch
+from clients.host.restore import APP, read_restore, restore_pod
 from clients.host.snapshots import (
     SnapshotProgress,
     SnapshotRequest,
@@ -267,7 +268,8 @@ class SimulatedHost:
         now = datetime.now(UTC)
         if not await self._scale(namespace, name, operation, lambda each: pause_patch(each, now)):
             return f"StatefulSet {name} to settle"
-        pods = await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation)
+        found = await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation)
+        pods = [pod for pod in found if pod["metadata"]["labels"].get("app") != APP]
         synced = [pod for pod in pods if pod["metadata"]["labels"].get(_SYNCED_BY) == name]
         if len(synced) == len(pods):
             # Not before: the vCluster would create them again.
@@ -323,6 +325,35 @@ class SimulatedHost:
                 await self._http.call("POST", _path(namespace, plural), operation, body=body)
         found = await self._ask(_OBJECT, "GET", path, operation)
         return read_progress(found)
+
+    async def restore_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Create the pod that restores the snapshot, unless there is one of that name."""
+        operation = f"run {request.name}"
+        path = _path(namespace, "statefulsets", release)
+        for pod in await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation):
+            if pod["metadata"]["name"] == request.name:
+                return read_restore(pod)
+        controller = await self._ask(_OBJECT, "GET", path, operation)
+        if not is_paused(controller):
+            return SnapshotProgress(failed="the vCluster is not paused")
+        with suppress(AlreadyExists):
+            pod = restore_pod(controller, namespace, release, request)
+            await self._http.call("POST", _path(namespace, "pods"), operation, body=pod)
+        return SnapshotProgress(waiting_for="the pod that restores it")
+
+    async def remove_restore_pods(self, namespace: str, release: str, keep: str) -> list[str]:
+        """Delete all pods that restore snapshots, except `keep`; return which ones still exist."""
+        operation, left = f"remove the pods that restore snapshots of {release}", []
+        for pod in await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation):
+            name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
+            if (labels.get("app"), labels.get("release")) == (APP, release) and name != keep:
+                left.append(f"Pod {name}")
+                query = {"uid": pod["metadata"]["uid"]}
+                with suppress(NotFound, Rejected):
+                    await self._http.call("DELETE", _path(namespace, "pods", name), operation, query=query)
+        return left
 
     async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
         """Delete all requests of the release, and take the finalizer of the vCluster away."""

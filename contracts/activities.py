@@ -309,8 +309,23 @@ class SnapshotInput(Frozen):
     number: int
 
 
+class RestoreSnapshotInput(Frozen):
+    """The environment whose snapshot `number` is restored; `attempt` names the pod that does it."""
+
+    environment: Environment
+    number: int
+    attempt: str
+
+
+class SettlePeopleInput(Frozen):
+    """The environment whose snapshot was restored, and the people who may use it now."""
+
+    environment: Environment
+    people: tuple[str, ...]
+
+
 class SnapshotActivities(ABC):
-    """Takes snapshots of virtual clusters."""
+    """Takes snapshots of virtual clusters, and restores them."""
 
     @activity.defn(name="snapshot.take")
     @abstractmethod
@@ -319,6 +334,19 @@ class SnapshotActivities(ABC):
 
         It has the objects of the virtual cluster, and nothing of the volumes of its workloads.
         """
+
+    @activity.defn(name="snapshot.restore")
+    @abstractmethod
+    async def restore(self, input: RestoreSnapshotInput) -> None:
+        """Put the objects of a snapshot back into a vCluster that is paused; return when that is done.
+
+        A repeat with the same `attempt` restores it once.
+        """
+
+    @activity.defn(name="snapshot.settle")
+    @abstractmethod
+    async def settle(self, input: SettlePeopleInput) -> None:
+        """Take the access away that a restore has given back; repeating it changes nothing."""
 
 
 class WakeAdmissionActivities(ABC):

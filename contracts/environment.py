@@ -307,6 +307,27 @@ class Snapshot(Frozen):
         return self.taken_at is None and self.problem is None
 
 
+class Restore(Frozen):
+    """A restore of the snapshot `number` that is in progress.
+
+    `way_back` is the snapshot of the state before it; None until that is taken. `tries` counts how often a
+    snapshot was put back: until then, no object is changed. `problem` is why it goes back to the state
+    before; None while it goes forward. `is_resumed`: the vCluster runs again, with the state that it keeps,
+    and only the access of people is left to settle. `obstacle` is why the last try to go back, or to settle
+    that, has failed, and `next_try_at` when the next one begins.
+    """
+
+    number: int
+    actor: str
+    started_at: datetime
+    way_back: int | None = None
+    tries: int = 0
+    problem: Problem | None = None
+    is_resumed: bool = False
+    obstacle: Problem | None = None
+    next_try_at: datetime | None = None
+
+
 class EnvironmentStatus(Frozen):
     """The status of an environment, as every user who may see the environment sees it."""
 
@@ -335,6 +356,10 @@ class EnvironmentStatus(Frozen):
         default=None, description="why the last change of its template was rolled back"
     )
     snapshots: tuple[Snapshot, ...] = Field(default=(), description="the last ones, the latest last")
+    restore: Restore | None = None
+    restore_problem: Problem | None = Field(
+        default=None, description="why the last restore has left the state of before"
+    )
     unfinished: tuple[Problem, ...] = ()
     next_pass_at: datetime | None = None
     certificate: Certificate | None = None

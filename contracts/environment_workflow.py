@@ -170,6 +170,12 @@ class ChangeTemplateInput(LifeInput):
     with_snapshot: bool = False
 
 
+class RestoreInput(ActorInput):
+    """A user restores the snapshot `number` of the environment; None is the last one that was taken."""
+
+    number: int | None = None
+
+
 class DueInput(Frozen):
     """The expiry sweep asks what is due.
 

@@ -117,6 +117,7 @@ def forced_start(
             "outcome": Outcome.DELETED,
             "ended_at": None,
             "change": None,
+            "restore": None,
             "steps": done_steps(environment, "may be there"),
             "receipts": {},
             "problem": None,

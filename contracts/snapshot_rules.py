@@ -5,6 +5,7 @@ volume of the vCluster itself, so it survives a restart and an upgrade, and ends
 """
 
 import re
+from datetime import datetime
 
 from contracts.chart_values import value_at
 from contracts.environment import KEPT_SNAPSHOTS
@@ -43,6 +44,19 @@ def snapshot_obstacle(template: Template) -> str:
 def request_name(host_name: str, number: int) -> str:
     """Return the name of the request for a snapshot in the namespace."""
     return f"{host_name}-snapshot-{number}"
+
+
+def restore_attempt(started_at: datetime, tries: int) -> str:
+    """Return the name of an attempt to restore a snapshot, which no other of the environment has.
+
+    Its numbers of snapshots begin again when its record is lost, and pods of before may still be there.
+    """
+    return f"{int(started_at.timestamp() * 1000):x}-{tries}"
+
+
+def restore_name(host_name: str, attempt: str) -> str:
+    """Return the name of the pod that restores a snapshot."""
+    return f"{host_name}-restore-{attempt}"
 
 
 def snapshot_path(number: int) -> str:

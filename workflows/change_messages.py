@@ -3,10 +3,11 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment_workflow import ActorInput, Answer, ChangeTemplateInput
+    from contracts.environment_workflow import ActorInput, Answer, ChangeTemplateInput, RestoreInput
 
 from workflows.drift_repair import DriftRepair
 from workflows.environment_state import EnvironmentState
+from workflows.restore import SnapshotRestorer
 from workflows.snapshots import SnapshotTaker
 from workflows.template_change import TemplateChanger
 from workflows.update_decorator import described_update
@@ -21,6 +22,7 @@ class ChangeMessages:
     _drift: DriftRepair
     _changer: TemplateChanger
     _snapshots: SnapshotTaker
+    _restorer: SnapshotRestorer
 
     @described_update("Change its template: another size, or a newer version")
     async def change_template(self, ask: ChangeTemplateInput) -> Answer:
@@ -51,4 +53,20 @@ class ChangeMessages:
         self._rules.check_life(by)
         if not self._state.stored_answer():
             self._rules.check_snapshot()
+            self._rules.check_no_snapshot(self._snapshots.is_busy)
+
+    @described_update("Restore a snapshot")
+    async def restore(self, ask: RestoreInput) -> Answer:
+        """Start to restore a snapshot; callers follow it in the status."""
+        if answer := self._state.stored_answer():
+            return answer
+        return self._state.answer(*self._restorer.ask(ask, self._rules.snapshot_to_restore(ask)))
+
+    @restore.validator
+    def _check_restore(self, ask: RestoreInput) -> None:
+        self._rules.check_life(ask)
+        if not self._state.stored_answer():
+            self._rules.snapshot_to_restore(ask)
+            if self._changer.is_busy or self._drift.is_busy:
+                self._rules.refuse_second_change()
             self._rules.check_no_snapshot(self._snapshots.is_busy)

@@ -32,6 +32,11 @@ def render_details(status: EnvironmentStatus) -> str:
     if status.change:
         direction = "Going back from" if status.change.problem else "Changing to"
         lines += ["", f"**{direction}** {describe_template(status.change.template)}"]
+    if restore := status.restore:
+        direction = "Going back from" if restore.problem else "Restoring"
+        lines += ["", f"**{direction}** snapshot {restore.number}"]
+        if restore.obstacle:
+            lines += ["", f"**Not restored yet**: {restore.obstacle.cause}"]
     if status.access_problem:
         lines += ["", f"**Access not changed yet**: {status.access_problem.cause}"]
     if status.sleep and status.sleep.problem:

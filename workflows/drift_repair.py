@@ -91,7 +91,8 @@ class DriftRepair:
     @property
     def _is_allowed(self) -> bool:
         status = self._state.status
-        return not self._stopped and status.phase is Phase.READY and status.change is None
+        is_settled = status.change is None and status.restore is None
+        return not self._stopped and status.phase is Phase.READY and is_settled
 
     async def _run(self) -> None:
         environment = self._state.status.environment

@@ -37,6 +37,7 @@ from workflows.life_metrics import count_request
 from workflows.life_traces import begin_making, begin_undoing, end_operation
 from workflows.next_run import start_next_run
 from workflows.notifications import Notifier
+from workflows.restore import SnapshotRestorer
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
 from workflows.sleep import SleepController
@@ -67,6 +68,7 @@ class EnvironmentWorkflow(SweepMessages, ChangeMessages):
         self._access = AccessUpdater(self._state, self._notifier, start.timeouts)
         self._snapshots = SnapshotTaker(self._state, start.timeouts)
         self._changer = TemplateChanger(start, self._state, self._snapshots, self._has_to_end)
+        self._restorer = SnapshotRestorer(self._state, self._snapshots, start.timeouts)
         self._rules = UpdateRules(start, self._state, self._is_ending)
         self._drift = DriftRepair(self._saga, self._state, self._access, self._rules)
         self._sleep = SleepController(
@@ -116,7 +118,14 @@ class EnvironmentWorkflow(SweepMessages, ChangeMessages):
 
     async def _stay_ready(self) -> None:
         while not self._ending:
-            for part in (self._snapshots, self._changer, self._access, self._sleep, self._drift):
+            for part in (
+                self._snapshots,
+                self._changer,
+                self._restorer,
+                self._access,
+                self._sleep,
+                self._drift,
+            ):
                 part.start()
             await self._wait_shielded(
                 lambda: self._has_to_end() or (self._is_to_continue_as_new() and self._is_idle())
@@ -126,6 +135,7 @@ class EnvironmentWorkflow(SweepMessages, ChangeMessages):
             for stopped in (self._drift, self._sleep, self._access):
                 await self._run_shielded(stopped.stop())
             await self._run_shielded(self._changer.stop_rollback())
+            await self._run_shielded(self._restorer.stop_rollback())
             self._record_cancellation()
             # An update may have come while they stopped, which the next run could not answer.
             if not self._ending and self._is_idle():
@@ -140,8 +150,10 @@ class EnvironmentWorkflow(SweepMessages, ChangeMessages):
         assert self._ending  # noqa: S101  (`run` comes here only with an ending)
         # Also one that the former run has left: an end may come before this run goes on with it.
         await self._run_shielded(self._changer.stop())
+        await self._run_shielded(self._restorer.stop())
         await self._run_shielded(self._snapshots.stop())
-        self._saga.record_doubt(self._changer.is_in_doubt or self._snapshots.is_in_doubt)
+        parts = (self._changer, self._restorer, self._snapshots)
+        self._saga.record_doubt(any(part.is_in_doubt for part in parts))
         undoing = begin_undoing(self._state, self._ending, forced=bool(self._start.forced_by))
         if self._state.phase is not Phase.TEARDOWN_INCOMPLETE:
             forced = bool(self._start.forced_by)
@@ -184,7 +196,9 @@ class EnvironmentWorkflow(SweepMessages, ChangeMessages):
         return status
 
     def _is_idle(self) -> bool:
-        is_busy = any(part.is_busy for part in (self._notifier, self._changer, self._snapshots))
+        is_busy = any(
+            part.is_busy for part in (self._notifier, self._changer, self._restorer, self._snapshots)
+        )
         return workflow.all_handlers_finished() and not is_busy
 
     def _has_to_end(self) -> bool:

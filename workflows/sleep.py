@@ -187,8 +187,8 @@ class SleepController:
     def _due(self, policy: SleepPolicy) -> tuple[datetime, SleepReason] | None:
         """Return when the policy puts it to sleep or wakes it, and why; None if it does not."""
         status, now = self._state.status, workflow.now()
-        if status.phase is Phase.READY and status.change:
-            # A change of its template must end first.
+        if status.phase is Phase.READY and (status.change or status.restore):
+            # A change of its template, or a restore, must end first.
             return now + INTERVAL_OF_A_CHANGE, SleepReason.IDLE
         if status.phase is Phase.READY:
             used_at = status.used_at or status.ready_at or now

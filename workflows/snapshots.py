@@ -55,10 +55,12 @@ class SnapshotTaker:
         name = self._state.status.environment.name
         return AnswerKind.ACCEPTED, f"A snapshot of {name} is being taken; {LEFT_OUT}."
 
-    async def take_before(self, actor: str, before: str) -> None:
-        """Take a snapshot before a change, if the vCluster takes any; the record says if it has failed."""
-        if not snapshot_obstacle(self._state.status.environment.template):
-            await self._take(self._begin(actor, before))
+    async def take_before(self, actor: str, before: str) -> Snapshot | None:
+        """Take a snapshot before a change and return it; None if the vCluster takes none."""
+        if snapshot_obstacle(self._state.status.environment.template):
+            return None
+        await self._take(self._begin(actor, before))
+        return self._last
 
     async def stop(self) -> None:
         """Stop the snapshot, because the environment ends; return when no call is in progress."""

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
         ExtendInput,
         LifeInput,
         RequestInput,
+        RestoreInput,
         SleepChangeInput,
         SweepUpdateInput,
         TransferInput,
@@ -98,6 +99,7 @@ class UpdateRules:
         if self._state.status.change:
             message = f"{self._name} is being changed to another template: it can sleep once that is over."
             raise _refused(RefusalReason.NOT_NOW, message)
+        self._check_no_restore()
 
     def check_collaborator(self, ask: CollaboratorInput) -> None:
         """Raise unless the person can be added or removed now."""
@@ -147,25 +149,48 @@ class UpdateRules:
             what = f"{change.template.name} version {change.template.version}"
             message = f"{self._name} is being changed to {what} already: ask again when that is over."
             raise _refused(RefusalReason.NOT_NOW, message)
+        self._check_no_restore()
 
     def refuse_second_change(self) -> None:
         """Raise because another change of the template is being decided, or a repair is in progress."""
         message = f"{self._name} is being changed or repaired already: ask again when that is over."
         raise _refused(RefusalReason.NOT_NOW, message)
 
-    def check_snapshot(self) -> None:
-        """Raise unless a snapshot can be taken now: its vCluster takes it, and only while it runs."""
+    def check_snapshot(self, done: str = "taken") -> None:
+        """Raise unless a snapshot can be `done` now: its vCluster takes it, and only while it runs."""
         if self._is_ending():
-            message = f"{self._name} is being torn down: no snapshot of it can be taken any more."
+            message = f"{self._name} is being torn down: no snapshot of it can be {done} any more."
             raise _refused(RefusalReason.BEING_TORN_DOWN, message)
         if obstacle := snapshot_obstacle(self._state.status.environment.template):
-            message = f"No snapshot of {self._name} can be taken: {obstacle}."
+            message = f"No snapshot of {self._name} can be {done}: {obstacle}."
             raise _refused(RefusalReason.BEYOND_POLICY, message)
         if self._state.phase is not Phase.READY:
-            message = f"{self._name} is {self._state.phase.words}: a snapshot can be taken once it is ready."
+            phase = self._state.phase.words
+            message = f"{self._name} is {phase}: a snapshot can be {done} once it is ready."
             raise _refused(RefusalReason.NOT_NOW, message)
         if self._state.status.change:
             message = f"{self._name} is being changed to another template: ask again when that is over."
+            raise _refused(RefusalReason.NOT_NOW, message)
+        self._check_no_restore()
+
+    def snapshot_to_restore(self, ask: RestoreInput) -> int:
+        """Return the number of the snapshot; raise unless it can be restored now."""
+        self.check_snapshot("restored")
+        taken = [one.number for one in self._state.status.snapshots if one.taken_at]
+        if not taken:
+            message = f"{self._name} has no snapshot that could be restored: take one first."
+            raise _refused(RefusalReason.NOT_NOW, message)
+        if ask.number is not None and ask.number not in taken:
+            numbers = ", ".join(map(str, taken))
+            message = f"{self._name} has no snapshot {ask.number}: it has {numbers}."
+            raise _refused(RefusalReason.NOT_NOW, message)
+        return taken[-1] if ask.number is None else ask.number
+
+    def _check_no_restore(self) -> None:
+        if restore := self._state.status.restore:
+            message = (
+                f"Snapshot {restore.number} of {self._name} is being restored: ask again when that is over."
+            )
             raise _refused(RefusalReason.NOT_NOW, message)
 
     def check_no_snapshot(self, is_busy: bool) -> None:

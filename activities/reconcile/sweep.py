@@ -251,9 +251,10 @@ class ReconcileSweep(ReconcileActivities):
         return run.start_time >= activity.info().scheduled_time
 
     async def _current(self, mark: OwnerMark) -> Environment | None:
-        """Return the environment as it is now; None if it is not ready, or being changed to a template."""
+        """Return the environment as it is now; None if it is not ready, being changed, or being restored."""
         status = await self._status(mark)
-        return status.environment if status and status.change is None else None
+        is_settled = status is not None and status.change is None and status.restore is None
+        return status.environment if status and is_settled else None
 
     async def _people(self, mark: OwnerMark) -> ExpectedPeople | None:
         """Return who should be in the groups now; None if it is not ready, or while access is changed."""

@@ -291,6 +291,24 @@ class Host(Protocol):
         The caller repeats the call until it is taken or has failed.
         """
 
+    async def restore_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Run a pod that restores the snapshot, unless there is one of that name; return how far it is.
+
+        The vCluster must be paused. The pod stays when it has ended, so that a call which comes late starts
+        no second one. The caller repeats the call until it is `taken` or has failed.
+
+        Raises:
+            NotFound: there is no such vCluster.
+        """
+
+    async def remove_restore_pods(self, namespace: str, release: str, keep: str) -> list[str]:
+        """Delete all pods that restore snapshots, except `keep`; return which ones still exist.
+
+        Each is deleted with the UID that it was listed with.
+        """
+
     async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
         """Delete all requests for snapshots of a vCluster that has ended; return which ones still exist.
 

@@ -48,7 +48,7 @@ class SnapshotProgress:
 
 def options_secret(namespace: str, release: str, request: SnapshotRequest) -> dict[str, Any]:
     """Return the Secret, which has no secret: the snapshot stays on the vCluster's volume."""
-    options = {"type": "container", "container": {"path": request.path}}
+    options = options_of(request)
     metadata = _metadata(namespace, release, request)
     return {
         "apiVersion": "v1",
@@ -56,6 +56,11 @@ def options_secret(namespace: str, release: str, request: SnapshotRequest) -> di
         "metadata": metadata,
         "stringData": {OPTIONS_KEY: json.dumps(options)},
     }
+
+
+def options_of(request: SnapshotRequest) -> dict[str, Any]:
+    """Return where the snapshot is, as the vendor reads it."""
+    return {"type": "container", "container": {"path": request.path}}
 
 
 def request_map(namespace: str, release: str, request: SnapshotRequest, now: datetime) -> dict[str, Any]:

@@ -225,6 +225,16 @@ class KubernetesHost:
         """Request a snapshot from the vCluster unless it is requested already; return how far it is."""
         return await self._snapshots.request(namespace, release, request)
 
+    async def restore_snapshot(
+        self, namespace: str, release: str, request: SnapshotRequest
+    ) -> SnapshotProgress:
+        """Run a pod that restores the snapshot, unless there is one of that name; return how far it is."""
+        return await self._snapshots.restore(namespace, release, request)
+
+    async def remove_restore_pods(self, namespace: str, release: str, keep: str) -> list[str]:
+        """Delete all pods that restore snapshots, except `keep`; return which ones still exist."""
+        return await self._snapshots.remove_restore_pods(namespace, release, keep)
+
     async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
         """Delete all requests for snapshots of a vCluster that has ended; return which ones still exist."""
         return await self._snapshots.remove_requests(namespace, release)

@@ -19,6 +19,7 @@ from embedded.faults import App
 from embedded.host.agents import Agents
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import VERSION, Releases
+from embedded.host.restores import RestorePods
 from embedded.host.schemas import (
     LABELS,
     OBJECTS,
@@ -51,6 +52,7 @@ _IN_NAMESPACE = {
     ("GET", "statefulsets"): "statefulset.get",
     ("PATCH", "statefulsets"): "statefulset.patch",
     ("GET", "pods"): "pod.list",
+    ("POST", "pods"): "pod.create",
     ("DELETE", "pods"): "pod.delete",
     ("GET", "secrets"): "secret.list",
     ("POST", "secrets"): "secret.create",
@@ -134,6 +136,7 @@ def control_api(
     releases: Releases,
     statefulsets: StatefulSets,
     snapshots: SnapshotRequests,
+    restores: RestorePods,
     agents: Agents,
     authorities: Authorities,
     *,
@@ -223,10 +226,17 @@ def control_api(
         return statefulsets.patch(request.path_params["namespace"], request.path_params["name"], patch)
 
     async def pods(request: Request) -> Any:
-        return statefulsets.pods(request.path_params["namespace"])
+        namespace = request.path_params["namespace"]
+        return [*statefulsets.pods(namespace), *restores.pods(namespace)]
+
+    async def create_pod(request: Request) -> Any:
+        wanted = Object.model_validate_json(await request.body())
+        return restores.create(request.path_params["namespace"], wanted.model_dump())
 
     async def delete_pod(request: Request) -> Any:
-        statefulsets.delete_pod(request.path_params["namespace"], request.path_params["name"])
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        if not restores.delete(namespace, name, request.query_params.get("uid", "")):
+            statefulsets.delete_pod(namespace, name)
 
     async def create_request(request: Request) -> Any:
         wanted = Object.model_validate_json(await request.body())
@@ -249,6 +259,10 @@ def control_api(
     async def snapshot_trouble(request: Request) -> Any:
         wanted = request.method == "PUT"
         snapshots.trouble = SnapshotTrouble.model_validate_json(await request.body()) if wanted else None
+
+    async def restore_trouble(request: Request) -> Any:
+        wanted = request.method == "PUT"
+        restores.trouble = SnapshotTrouble.model_validate_json(await request.body()) if wanted else None
 
     async def volumes(request: Request) -> Any:
         return releases.volumes(*_where(request))
@@ -321,6 +335,7 @@ def control_api(
             Route(f"{namespace}/statefulsets/{{name}}", endpoint_of(get_statefulset)),
             Route(f"{namespace}/statefulsets/{{name}}", endpoint_of(patch_statefulset), methods=["PATCH"]),
             Route(f"{namespace}/pods", endpoint_of(pods)),
+            Route(f"{namespace}/pods", endpoint_of(create_pod), methods=["POST"]),
             Route(f"{namespace}/pods/{{name}}", endpoint_of(delete_pod), methods=["DELETE"]),
             Route(f"{namespace}/configmaps/{{name}}", endpoint_of(get_request)),
             Route(f"{namespace}/configmaps/{{name}}", endpoint_of(patch_request), methods=["PATCH"]),
@@ -352,6 +367,7 @@ def control_api(
             Route(f"/-{release}/status", endpoint_of(release_status, is_open=True), methods=["PUT"]),
             Route("/-/signing", endpoint_of(signing, is_open=True), methods=["PUT", "DELETE"]),
             Route("/-/snapshots", endpoint_of(snapshot_trouble, is_open=True), methods=["PUT", "DELETE"]),
+            Route("/-/restores", endpoint_of(restore_trouble, is_open=True), methods=["PUT", "DELETE"]),
             Route("/-/trouble", endpoint_of(trouble, is_open=True), methods=["PUT", "DELETE"]),
         ]
     )

@@ -14,6 +14,7 @@ from embedded.host.api import control_api, operation_of
 from embedded.host.database import open_database
 from embedded.host.namespaces import Namespaces
 from embedded.host.releases import Releases
+from embedded.host.restores import RestorePods
 from embedded.host.snapshots import SnapshotRequests
 from embedded.host.statefulsets import StatefulSets
 from embedded.host.timing import Clock, Timing
@@ -38,8 +39,9 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         clock = Clock(Timing(start=options.start_seconds, stop=options.stop_seconds))
         namespaces = Namespaces(rows, clock)
         statefulsets = StatefulSets(rows, clock, namespaces)
-        snapshots = SnapshotRequests(rows, clock, namespaces, statefulsets)
-        releases = Releases(rows, namespaces, statefulsets, snapshots)
+        restores = RestorePods(rows, clock, namespaces, statefulsets)
+        snapshots = SnapshotRequests(rows, clock, namespaces, statefulsets, restores)
+        releases = Releases(rows, namespaces, statefulsets, snapshots, restores)
         objects = VirtualObjects(rows)
         agents = Agents(releases, objects)
         statefulsets.changed = [agents.refresh, snapshots.look_again]
@@ -49,6 +51,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
             releases,
             statefulsets,
             snapshots,
+            restores,
             agents,
             authorities,
             token=options.token,
@@ -66,6 +69,7 @@ async def open_host(options: HostOptions) -> AsyncIterator[StandIn]:
         namespaces.resume()
         statefulsets.resume()
         snapshots.resume()
+        restores.resume()
         agents.start()
         try:
             certified = server_certificate(folder)

@@ -52,6 +52,17 @@ CREATE TABLE requests (
     version INTEGER NOT NULL,
     PRIMARY KEY (namespace, kind, name)
 ) STRICT;
+-- The pods that restore snapshots; they stay when they have ended.
+CREATE TABLE restore_pods (
+    namespace TEXT NOT NULL, release TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,
+    labels TEXT NOT NULL, path TEXT NOT NULL, phase TEXT NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) STRICT;
+-- The files of snapshots on the volume of a vCluster: all objects in it at that moment.
+CREATE TABLE snapshot_files (
+    namespace TEXT NOT NULL, release TEXT NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (namespace, release, path)
+) STRICT;
 -- They stay after an uninstall: the state of the vCluster, and its token.
 CREATE TABLE volumes (
     namespace TEXT NOT NULL, name TEXT NOT NULL, release TEXT NOT NULL, token TEXT NOT NULL,

@@ -17,7 +17,10 @@ _SHOWN_CONTENT = {
     "volumes": "volumes",
     "stubborn": "stubborn pods",
 }
-_CONTENT = (*_SHOWN_CONTENT, "statefulsets", "synced_pods", "virtual_objects", "authorities")
+_CONTENT = (
+    *_SHOWN_CONTENT, "statefulsets", "synced_pods", "restore_pods", "snapshot_files", "virtual_objects",
+    "authorities",
+)  # fmt: skip
 #: The kinds of objects that keep an environment within its namespace.
 _GUARDS = ("ResourceQuota", "LimitRange", "NetworkPolicy")
 
@@ -119,9 +122,13 @@ class Namespaces:
             self._rows.executemany("INSERT INTO stubborn VALUES (?, ?, 0)", [(name, pod) for pod in pods])
 
     def force_delete(self, name: str) -> dict[str, Any]:
-        """Wait for pods that are asked to end for the first time; kill those that were asked before."""
+        """Wait for pods that are asked to end for the first time; kill those that were asked before.
+
+        Pods that restore snapshots end at once.
+        """
         self._existing(name)
         with self._rows:
+            self._rows.execute("DELETE FROM restore_pods WHERE namespace = ?", (name,))
             killed = self._rows.execute(
                 "DELETE FROM stubborn WHERE namespace = ? AND asked > 0 RETURNING name", (name,)
             ).fetchall()

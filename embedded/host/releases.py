@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from embedded.host.namespaces import Namespaces
+from embedded.host.restores import RestorePods
 from embedded.host.schemas import NewRelease, Refused, StartupTrouble
 from embedded.host.snapshots import SnapshotRequests
 from embedded.host.statefulsets import StatefulSets
@@ -33,11 +34,13 @@ class Releases:
         namespaces: Namespaces,
         statefulsets: StatefulSets,
         requests: SnapshotRequests,
+        restores: RestorePods,
     ) -> None:
         self._rows = rows
         self._namespaces = namespaces
         self._statefulsets = statefulsets
         self._requests = requests
+        self._restores = restores
         #: While it is set, starts do not get ready.
         self.trouble: StartupTrouble | None = None
 
@@ -140,7 +143,7 @@ class Releases:
             ).fetchone()
             if row is None:
                 raise Refused(404, f'persistentvolumeclaims "{name}" not found')
-            for table in ("virtual_objects", "authorities"):
+            for table in ("virtual_objects", "authorities", "snapshot_files"):
                 statement = f"DELETE FROM {table} WHERE namespace = ? AND release = ?"  # noqa: S608 - our names
                 self._rows.execute(statement, (namespace, row["release"]))
 
@@ -150,7 +153,8 @@ class Releases:
         key = (namespace, release)
         if self._rows.execute("SELECT 1 FROM releases WHERE namespace = ? AND name = ?", key).fetchone():
             left.append(f"Helm release {release}")
-        left += [f"Pod {each['metadata']['name']}" for each in self._statefulsets.pods(namespace)]
+        pods = [*self._statefulsets.pods(namespace), *self._restores.pods(namespace)]
+        left += [f"Pod {each['metadata']['name']}" for each in pods]
         if self._statefulsets.is_exported(namespace, release):
             left.append(f"Secret vc-{release}")
         stubborn = self._rows.execute("SELECT name FROM stubborn WHERE namespace = ?", (namespace,))

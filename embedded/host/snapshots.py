@@ -12,6 +12,7 @@ from typing import Any
 
 from clients.host.snapshots import FINALIZER, OPTIONS_KEY, RELEASE, REQUEST, REQUEST_KEY
 from embedded.host.namespaces import Namespaces
+from embedded.host.restores import RestorePods
 from embedded.host.schemas import Refused, RequestPatch, SnapshotTrouble
 from embedded.host.statefulsets import StatefulSets
 from embedded.host.timing import Clock
@@ -27,12 +28,18 @@ class SnapshotRequests:
     """The Secrets and ConfigMaps of requests. Each call commits what it does before it returns."""
 
     def __init__(
-        self, rows: sqlite3.Connection, clock: Clock, namespaces: Namespaces, statefulsets: StatefulSets
+        self,
+        rows: sqlite3.Connection,
+        clock: Clock,
+        namespaces: Namespaces,
+        statefulsets: StatefulSets,
+        files: RestorePods,
     ) -> None:
         self._rows = rows
         self._clock = clock
         self._namespaces = namespaces
         self._statefulsets = statefulsets
+        self._files = files
         #: While it is set, snapshots in matching namespaces fail.
         self.trouble: SnapshotTrouble | None = None
 
@@ -145,7 +152,9 @@ class SnapshotRequests:
         trouble = self.trouble
         if trouble and fnmatch.fnmatchcase(row["namespace"], trouble.namespace):
             self._note(row, request, "Failed", trouble.failed)
-        elif secret is not None and OPTIONS_KEY in json.loads(secret["document"])["data"]:
+        elif secret is not None and OPTIONS_KEY in (data := json.loads(secret["document"])["data"]):
+            path = json.loads(data[OPTIONS_KEY])["container"]["path"]
+            self._files.save(row["namespace"], row["release"], path)
             self._note(row, request, "Completed")
         elif time.time() - row["created_at"] > SECRET_GRACE:
             self._note(row, request, "Failed", f"can't find snapshot request Secret {row['name']}")

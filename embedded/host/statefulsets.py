@@ -22,6 +22,13 @@ EXPORT_LAG = 0.15
 #: The pod that every vCluster makes on its host: its own DNS.
 _DNS_POD = "coredns-5d78c9869d-7x2vn-x-kube-system-x-{release}"
 
+#: What of the vCluster's pod a pod that restores a snapshot needs.
+_POD_SPEC = {
+    "containers": [
+        {"name": "syncer", "image": "simulated", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    ]
+}
+
 
 class StatefulSets:
     """One StatefulSet for each release. Each call commits what it does before it returns."""
@@ -86,7 +93,7 @@ class StatefulSets:
                 "labels": {"app": "vcluster", "release": name},
                 "annotations": json.loads(row["annotations"]),
             },
-            "spec": {"replicas": row["replicas"]},
+            "spec": {"replicas": row["replicas"], "template": {"spec": _POD_SPEC}},
             "status": {"replicas": int(self.pod(namespace, name) is not None)},
         }
 

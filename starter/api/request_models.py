@@ -169,6 +169,14 @@ class SleepPolicyRequest(BaseModel):
         return None if found == SleepPolicy() else found
 
 
+class RestoreRequest(BaseModel):
+    """The snapshot to restore, by its number; the last one that was taken without it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"snapshot": 2}]})
+
+    snapshot: int | None = Field(default=None, ge=1, description="one of `snapshots` of the environment")
+
+
 class TransferRequest(BaseModel):
     """The person who gets an environment."""
 

@@ -20,6 +20,7 @@ class AuditVerb(StrEnum):
     WAKE = "wake"
     CHANGE = "change"
     SNAPSHOT = "snapshot"
+    RESTORE = "restore"
     RECONCILE = "reconcile"
     LEAVER = "leaver"
     WARN = "warn"
@@ -52,6 +53,11 @@ _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("asked to change it", AuditVerb.CHANGE),
     ("changed it to", AuditVerb.CHANGE),
     ("could not change it", AuditVerb.CHANGE),
+    ("asked to restore snapshot ", AuditVerb.RESTORE),
+    ("restored snapshot ", AuditVerb.RESTORE),
+    ("could not restore snapshot ", AuditVerb.RESTORE),
+    ("changed nothing for the restore ", AuditVerb.RESTORE),
+    ("went back to the state before ", AuditVerb.RESTORE),
     ("went back to", AuditVerb.CHANGE),
     ("took snapshot ", AuditVerb.SNAPSHOT),
     ("could not take snapshot ", AuditVerb.SNAPSHOT),

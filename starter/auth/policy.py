@@ -44,6 +44,7 @@ class Verb(StrEnum):
     RESIZE = "resize"
     UPGRADE = "upgrade"
     SNAPSHOT = "snapshot"
+    RESTORE = "restore"
     HISTORY = "history"
 
 
@@ -111,6 +112,8 @@ TABLE: Mapping[Verb, frozenset[Relation]] = {
     Verb.UPGRADE: _DECIDE,
     # It takes the place of an older one, which another person may rely on.
     Verb.SNAPSHOT: _DECIDE,
+    # What was made since is lost, as with a delete.
+    Verb.RESTORE: _DECIDE,
     Verb.HISTORY: _DECIDE | _USE,
 }
 

@@ -52,6 +52,7 @@ API_COMMANDS = (
     CommandEntry(
         "snapshot", f"{_COMMANDS}.snapshots:snapshot", "Take a snapshot of the objects in an environment."
     ),
+    CommandEntry("restore", f"{_COMMANDS}.snapshots:restore", "Restore a snapshot of an environment."),
     CommandEntry(
         "collaborators",
         f"{_COMMANDS}.membership:collaborators",

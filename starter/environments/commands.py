@@ -15,6 +15,7 @@ from contracts.environment_workflow import (
     ChangeTemplateInput,
     CollaboratorInput,
     ExtendInput,
+    RestoreInput,
     TransferInput,
 )
 from contracts.errors import Refusal, RefusalReason
@@ -39,6 +40,7 @@ _UPDATES: Mapping[Verb, Any] = {
     Verb.RESIZE: EnvironmentWorkflow.change_template,
     Verb.UPGRADE: EnvironmentWorkflow.change_template,
     Verb.SNAPSHOT: EnvironmentWorkflow.snapshot,
+    Verb.RESTORE: EnvironmentWorkflow.restore,
 }
 #: The inputs of the updates that callers send.
 UpdateInput = ActorInput | ExtendInput | CollaboratorInput | TransferInput | ChangeTemplateInput
@@ -135,17 +137,43 @@ class EnvironmentCommands:
             EnvironmentNotFound, NotAllowed: The principal may not.
             Refused: Its vCluster takes none, or not now.
         """
-        seen = await self._access.find(name, principal, Verb.SNAPSHOT, life)
-        if seen.ended:
-            message = f"{name} is gone: there is nothing to take a snapshot of"
-            raise Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))
         update = ActorInput(actor=principal.email)
+        return await self._change_objects(
+            Verb.SNAPSHOT, "take a snapshot of", name, principal, update, key, life
+        )
+
+    async def restore(
+        self, name: str, principal: Principal, number: int | None, key: str | None, life: str | None
+    ) -> Done:
+        """Restore a snapshot of the environment; None is the last one.
+
+        Raises:
+            EnvironmentNotFound, NotAllowed: The principal may not.
+            Refused: It has no such snapshot, or not now.
+        """
+        update = RestoreInput(actor=principal.email, number=number)
+        return await self._change_objects(Verb.RESTORE, "restore", name, principal, update, key, life)
+
+    async def _change_objects(
+        self,
+        verb: Verb,
+        what: str,
+        name: str,
+        principal: Principal,
+        update: ActorInput,
+        key: str | None,
+        life: str | None,
+    ) -> Done:
+        seen = await self._access.find(name, principal, verb, life)
+        if seen.ended:
+            message = f"{name} is gone: there is nothing to {what}"
+            raise Refused(Refusal(reason=RefusalReason.NOT_NOW, message=message))
         try:
-            answer = await self.send(Verb.SNAPSHOT, seen, update, key or secrets.token_hex(8))
+            answer = await self.send(verb, seen, update, key or secrets.token_hex(8))
         except WorkflowClosed:
-            message = f"{name} has just ended: there is nothing to take a snapshot of"
+            message = f"{name} has just ended: there is nothing to {what}"
             raise Refused(Refusal(reason=RefusalReason.BEING_TORN_DOWN, message=message)) from None
-        _log.info("takes a snapshot", environment=name, life=answer.life, actor=principal.email)
+        _log.info("changed", environment=name, life=answer.life, actor=principal.email, verb=verb)
         now = await self._reader.read(name)
         return Done(
             kind=DoneKind(answer.kind),

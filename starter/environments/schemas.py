@@ -20,6 +20,7 @@ from contracts.environment import (
     Outcome,
     Phase,
     Problem,
+    Restore,
     Snapshot,
     StepName,
     StepState,
@@ -171,6 +172,10 @@ class EnvironmentView(LifeSummary):
     snapshots: tuple[Snapshot, ...] = Field(
         default=(), description="the last ones, the latest last; they have no volumes of its workloads"
     )
+    restore: Restore | None = Field(default=None, description="set while a snapshot is being restored")
+    restore_problem: Problem | None = Field(
+        default=None, description="why the last restore has left the state of before"
+    )
     no_snapshots: str = Field(default="", description="why its vCluster takes none, as a clause")
     remark: str = Field(default="", description="what is unusual about this answer, in a sentence")
     unwell: Unwell | None = Field(
@@ -307,6 +312,8 @@ def view_of_status(
         change=_change_view(status),
         change_problem=status.change_problem,
         snapshots=status.snapshots,
+        restore=status.restore,
+        restore_problem=status.restore_problem,
         no_snapshots=snapshot_obstacle(environment.template),
         access=_access_view(status),
         sleep=SleepView.model_validate(status.sleep.model_dump()) if status.sleep else None,

@@ -121,6 +121,12 @@ class Systems:
         trouble = {"namespace": environment.derived_name, "failed": failed}
         control(self.host, "PUT", "/-/snapshots", trouble)
 
+    def fail_restores(self, environment: Environment, failed: str) -> None:
+        """No pod can restore a snapshot of the environment."""
+        self._disturbed = True
+        trouble = {"namespace": environment.derived_name, "failed": failed}
+        control(self.host, "PUT", "/-/restores", trouble)
+
     def leave_release(self, environment: Environment, status: str) -> None:
         """The environment's release is as a killed Helm leaves it."""
         name = environment.derived_name
@@ -145,6 +151,7 @@ class Systems:
             self.faults()
             control(self.host, "DELETE", "/-/trouble")
             control(self.host, "DELETE", "/-/snapshots")
+            control(self.host, "DELETE", "/-/restores")
             self.switch(bootstrap_misses=0, forced_delete=FORCED_DELETE)
             self._disturbed = False
 
@@ -166,6 +173,7 @@ class Systems:
             "release": (host, "SELECT * FROM releases WHERE namespace = :name"),
             "pod": (host, "SELECT * FROM pods WHERE namespace = :name"),
             "volume": (host, "SELECT * FROM volumes WHERE namespace = :name"),
+            "restore pod": (host, "SELECT * FROM restore_pods WHERE namespace = :name"),
             "request": (host, "SELECT * FROM requests WHERE namespace = :name"),
             "stubborn pod": (host, "SELECT * FROM stubborn WHERE namespace = :name"),
             "inner object": (host, "SELECT * FROM virtual_objects WHERE namespace = :name"),

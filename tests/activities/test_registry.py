@@ -48,7 +48,7 @@ def registered() -> dict[str, activity._Definition]:
 def test_every_promised_activity_is_registered_and_no_other(
     registered: dict[str, activity._Definition],
 ) -> None:
-    assert len(registered) == 3 * len(StepName) + 28
+    assert len(registered) == 3 * len(StepName) + 30
     assert set(registered) == set(_promised())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from activities.snapshots import Snapshots
 from clients.host.snapshots import FINALIZER, SnapshotRequest
-from contracts.activities import SnapshotInput
+from contracts.activities import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.snapshot_rules import request_name
@@ -152,3 +152,68 @@ async def test_what_comes_after_the_undo_is_found_and_removed(bench: Bench) -> N
     assert left == (f"ConfigMap {late.name}", f"Secret {late.name}")
     await bench.remove(StepName.VCLUSTER, environment)
     assert await bench.inspect(StepName.VCLUSTER, environment) == ()
+
+
+def restoring(bench: Bench, environment: Environment, number: int, pod: str, **more: Any) -> Running:
+    input = RestoreSnapshotInput(environment=environment, number=number, attempt=pod)
+    return Running(Snapshots(bench.clients.hosts).restore, input, **more)
+
+
+async def inside(bench: Bench, environment: Environment) -> list[Any]:
+    return sorted(bench.systems.rows(environment.derived_name)["inner object"])
+
+
+async def test_a_snapshot_is_restored_by_one_pod(bench: Bench) -> None:
+    """Ensures that objects made since are gone, that a repeat restores nothing, and what the undo removes."""
+    environment = await made(bench)
+    kubeconfig = await bench.clients.hosts["one"].kubeconfig(
+        environment.derived_name, environment.derived_name
+    )
+    assert kubeconfig
+    before = await inside(bench, environment)
+    await taking(bench, environment).result()
+    async with bench.clients.hosts["one"].virtual_cluster(kubeconfig) as virtual:
+        await virtual.ensure_person("eve@example.com", environment.mark.labels)
+    assert await inside(bench, environment) != before
+    await changing(bench, "pause", environment).result()
+    for attempt in (1, 2):
+        await restoring(bench, environment, 1, "2-1", attempt=attempt).result()
+        assert await inside(bench, environment) == before
+    await changing(bench, "resume", environment).result()
+    assert bench.systems.counts(environment)["restore pod"] == 1
+    await bench.remove(StepName.VCLUSTER, environment)
+    await bench.remove(StepName.NAMESPACE, environment)
+    assert bench.systems.counts(environment) == {}
+
+
+async def test_nothing_is_restored_into_a_vcluster_that_runs(bench: Bench) -> None:
+    environment = await made(bench)
+    await taking(bench, environment).result()
+    error = await restoring(bench, environment, 1, "2-1").failure()
+    assert (error.type, "is not paused" in error.message) == (ErrorType.NEVER_READY, True)
+
+
+async def test_a_restore_that_fails_says_why(bench: Bench) -> None:
+    environment = await made(bench)
+    await taking(bench, environment).result()
+    await changing(bench, "pause", environment).result()
+    bench.systems.fail_restores(environment, "gzip: invalid header")
+    error = await restoring(bench, environment, 1, "2-1").failure()
+    assert error.type == ErrorType.NEVER_READY
+    assert "its pod ended with code 1: gzip: invalid header" in error.message
+    bench.systems.clear()
+    await restoring(bench, environment, 1, "2-2").result()
+    assert bench.systems.counts(environment)["restore pod"] == 1, "that of the earlier restore is gone"
+
+
+async def test_people_who_were_removed_since_get_no_access_by_a_restore(bench: Bench) -> None:
+    environment = await made(bench)
+    host, name = bench.clients.hosts["one"], environment.derived_name
+    kubeconfig = await host.kubeconfig(name, name)
+    assert kubeconfig
+    async with host.virtual_cluster(kubeconfig) as virtual:
+        for person in ("alice@example.com", "eve@example.com"):
+            await virtual.ensure_person(person, environment.mark.labels)
+        input = SettlePeopleInput(environment=environment, people=("alice@example.com",))
+        await Running(Snapshots(bench.clients.hosts).settle, input).result()
+        assert await virtual.list_people(environment.mark.labels) == ["alice@example.com"]

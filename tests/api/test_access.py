@@ -40,6 +40,8 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
     Verb.UPGRADE: ("POST", "/upgrade", {200}),
     # One at a time: those who may and come later are refused.
     Verb.SNAPSHOT: ("POST", "/snapshots", {202, 409}),
+    # Of a snapshot that does not exist.
+    Verb.RESTORE: ("POST", "/restore", {409}),
     Verb.SLEEP: ("POST", "/sleep", {202}),
     Verb.WAKE: ("POST", "/wake", {202}),
     # In `ready` these two are refused to those who may, which leaves the environment for the next one.
@@ -53,6 +55,7 @@ CALLS: dict[Verb, tuple[str, str, set[int]]] = {
 PAST = "2020-01-01T00:00:00Z"
 BODIES: dict[Verb, dict[str, object]] = {
     Verb.RESIZE: {"template": "none"},
+    Verb.RESTORE: {"snapshot": 99},
     Verb.TRANSFER: {"to": "none"},
     Verb.CREDENTIAL: {"request": "none"},
     Verb.EXTEND: {"until": PAST},
@@ -207,7 +210,7 @@ async def test_every_verb_for_everybody(
     for verb, (_, _, allowed) in CALLS.items():
         # Strangers first: what they ask for must not have happened when the others come.
         for caller, view, relation in reversed(people):
-            answer = await call(caller, verb, view.name)
+            answer = await call_patiently(caller, verb, view.name)
             expected = allowed
             if (verb, relation) == (Verb.TAKE, Relation.TEAM_MATE):
                 expected = {403}  # it has an owner

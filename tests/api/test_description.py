@@ -29,6 +29,7 @@ async def test_the_document(stack: Stack) -> None:
         ("POST", "/environments/{name}/resize"),
         ("POST", "/environments/{name}/upgrade"),
         ("POST", "/environments/{name}/snapshots"),
+        ("POST", "/environments/{name}/restore"),
         ("GET", "/environments/{name}"),
         ("GET", "/environments/{name}/events"),
         ("GET", "/environments/{name}/kubeconfig"),

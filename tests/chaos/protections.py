@@ -52,6 +52,7 @@ SLEEP = "tests/workflows/test_sleep.py"
 LEAVERS, DRIFT = "tests/workflows/test_leavers.py", "tests/activities/test_drift.py"
 TAKE_OVER = "tests/activities/test_take_over.py"
 BOOKINGS = "tests/workflows/test_bookings.py"
+RESTORE = "tests/workflows/test_restore.py"
 PROTECTIONS = (
     Protection(
         "4", "a standby is taken over by a compare-and-swap", "embedded/host/namespaces.py",
@@ -80,6 +81,26 @@ PROTECTIONS = (
         "3", "a teardown waits for a change of the template that is under way", "workflows/environment.py",
         "        await self._run_shielded(self._changer.stop())\n", "",
         "tests/workflows/test_template_change.py", "in_the_middle",
+    ),
+    Protection(
+        "3", "a teardown waits for a restore that is under way", "workflows/environment.py",
+        "        await self._run_shielded(self._restorer.stop())\n", "",
+        RESTORE, "teardown_waits",
+    ),
+    Protection(
+        "2", "a restore changes nothing without a way back", "workflows/restore.py",
+        "if way_back is None or way_back.problem:", "if way_back is None:",
+        RESTORE, "without_a_way_back",
+    ),
+    Protection(
+        "4", "a restore waits for late answers before it goes back", "workflows/restore.py",
+        "            if in_doubt:\n", "            if False:\n",
+        RESTORE, "lost_answer",
+    ),
+    Protection(
+        "2", "who was removed since a snapshot has no access by its restore", "activities/snapshots.py",
+        "                if person not in input.people:\n", "                if not person:\n",
+        "tests/activities/test_snapshots.py", "removed_since",
     ),
     Protection(
         "2", "a rollout begins no wave after its failures", "workflows/rollout.py",

@@ -1,9 +1,9 @@
 """Ensures that what is promised holds after every step of any sequence of what people, time and faults do.
 
 Hypothesis makes the sequences. Two environments of a template with a warm pool are asked for, resized, put to
-sleep, woken, deleted, cancelled, extended, transferred and swept, snapshots of them are taken, and so are
-seats of bookings, while their people come and go, faults come and go and the worker is killed; after each
-step the systems' own databases are looked at.
+sleep, woken, deleted, cancelled, extended, transferred and swept, snapshots of them are taken and restored,
+and so are seats of bookings taken, while their people come and go, faults come and go and the worker is
+killed; after each step the systems' own databases are looked at.
 """
 
 import asyncio
@@ -168,8 +168,8 @@ class Machine(RuleBasedStateMachine):
     def extend(self, name: str, by: str) -> None:
         self.ask(name, "extended", "POST", "/extend", json={"by": by})
 
-    @rule(name=NAMES, what=st.sampled_from(("sleep", "wake", "snapshots")))
-    def sleep_wake_or_snapshot(self, name: str, what: str) -> None:
+    @rule(name=NAMES, what=st.sampled_from(("sleep", "wake", "snapshots", "restore")))
+    def sleep_wake_snapshot_or_restore(self, name: str, what: str) -> None:
         answer = self.call("POST", f"/environments/{self.names[name]}/{what}")
         assert answer.status_code in (202, 404, 409, 503), answer.text
         self.busy = True
@@ -445,7 +445,7 @@ class Machine(RuleBasedStateMachine):
             await asyncio.sleep(0.2)
 
     async def until_nothing_is_altered(self) -> None:
-        """Every change of a template is over, and each system has what the environments have now.
+        """Every change of a template and every restore is over; each system has what environments have now.
 
         The sweep compares guards with the template and groups with the people of now, so it also knows a
         resize that was undone, or done, by half.
@@ -455,7 +455,7 @@ class Machine(RuleBasedStateMachine):
         while True:
             shown = [await self.asking.call("GET", f"/environments/{name}") for name in names]
             views = [one.json() for one in shown if one.status_code == 200]
-            changing = [view["name"] for view in views if view["change"]]
+            changing = [view["name"] for view in views if view["change"] or view["restore"]]
             answer = await self.asking.call("POST", "/reconcile", json={"dry_run": True})
             result = (answer.json() if answer.status_code == 200 else {}).get("result") or {"problem": "none"}
             altered = [

@@ -22,7 +22,7 @@ from starter.cli.options import EnumChoice
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {
     "code", "codes_file", "starts", "ends", "seats",
-    "wave", "stop_after",
+    "wave", "stop_after", "number",
     "url", "token_file", "ca_file", "ttl", "by", "until", "reason", "file", "bind", "port", "limit", "state",
     "api_port", "ui_port", "issuer", "address", "count", "temporal_port", "after", "schedule",
     "collaborators", "folder", "life", "person",
@@ -61,7 +61,7 @@ def test_tree_has_every_command() -> None:
         "collaborators", "transfer", "capacity", "pools", "delete", "cancel", "completion", "teardown",
         "freeze", "thaw", "sweep", "up", "worker", "api", "codec-server", "setup", "doctor", "login",
         "logout", "whoami", "context", "leavers", "sleep", "wake", "reconcile",
-        "resize", "upgrade", "snapshot", "book", "bookings", "seat",
+        "resize", "upgrade", "snapshot", "restore", "book", "bookings", "seat",
     }  # fmt: skip
     assert {path[1] for path in PATHS if path[:1] == ("context",) and path[1:]} == {"list", "use", "remove"}
     assert {path[1] for path in PATHS if path[:1] == ("templates",) and path[1:]} == {"show", "check", "try"}

@@ -97,6 +97,28 @@ class Changing:
             assert time.monotonic() - started < MAX_WAIT, shown
             await asyncio.sleep(LOOK_EVERY)
 
+    async def restore(self, number: int) -> dict[str, Any]:
+        """Restore a snapshot, and wait for the end of that; return how the environment is then."""
+        started = time.monotonic()
+        answer = await self._alice.call(
+            "POST", f"/environments/{self.name}/restore", json={"snapshot": number}
+        )
+        assert answer.status_code == 202, answer.text
+        while (shown := await self.show())["restore"] or not shown["steps"]:
+            assert time.monotonic() - started < MAX_WAIT, shown
+            await asyncio.sleep(LOOK_EVERY)
+        return shown
+
+    async def make_config_map(self, name: str) -> None:
+        """Make an object inside."""
+        await retried(self._cluster, "create", "configmap", name, kubeconfig=self.config)
+
+    async def config_maps(self) -> set[str]:
+        """The ConfigMaps of the developer inside."""
+        arguments = ("get", "configmaps", "-o", "jsonpath={.items[*].metadata.name}")
+        done = await retried(self._cluster, *arguments, kubeconfig=self.config)
+        return set(done.stdout.split()) - {"kube-root-ca.crt"}
+
     async def requests(self) -> dict[str, str]:
         """The phase of each request for a snapshot, by its name, once their Secrets are gone."""
         of_requests = ("-n", self.namespace, "-l", "vcluster.loft.sh/snapshot-request")
@@ -199,6 +221,17 @@ async def test_snapshots_are_taken_on_request(changing: Changing) -> None:
     assert [one["number"] for one in shown["snapshots"]] == [3, 4, 5]
     assert set((await changing.requests()).values()) == {"Completed"}
     assert changing.files_of_snapshots() == {f"{number}.tar.gz" for number in range(4)}
+    await changing.keeps_what_is_inside()
+
+
+async def test_a_snapshot_is_restored(changing: Changing) -> None:
+    """Ensures that what was made since is gone, and that what was there before is there."""
+    await changing.make_config_map("later")
+    started = time.monotonic()
+    shown = await changing.restore(5)
+    print(f"a restore took {time.monotonic() - started:.1f} s")
+    assert shown["restore_problem"] is None, shown["restore_problem"]
+    assert await changing.config_maps() == {"mine"}
     await changing.keeps_what_is_inside()
 
 

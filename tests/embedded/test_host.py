@@ -233,7 +233,9 @@ async def test_a_statefulset_is_scaled_as_in_kubernetes(running: RunningHost) ->
     await new_vcluster(client, "scaled")
     with StatefulSetApi(running, "scaled") as api:
         found = api.get()
-        assert (found["spec"], found["status"]) == ({"replicas": 1}, {"replicas": 1})
+        assert (found["spec"]["replicas"], found["status"]) == (1, {"replicas": 1})
+        [container] = found["spec"]["template"]["spec"]["containers"]
+        assert container["name"] == "syncer"
         own, dns = api.pods()
         assert own == "demo-0"
         assert api.delete(dns) == 200

@@ -27,6 +27,7 @@ _QUERIES = {
         "pod": "SELECT release FROM pods",
         "stateful set": "SELECT release FROM statefulsets",
         "synced pod": "SELECT release FROM synced_pods",
+        "restore pod": "SELECT release FROM restore_pods",
         "request": "SELECT release FROM requests",
         "volume": "SELECT release FROM volumes",
         "object inside": "SELECT release FROM virtual_objects",
@@ -58,6 +59,12 @@ class Systems:
                 if count := sum(row[0] in places for row in _rows(path, query)):
                     found[kind] = count
         return found
+
+    def inside(self, name: str) -> set[str]:
+        """The objects in the virtual cluster of the environment, which has no standby."""
+        query = "SELECT namespace, resource, inner_namespace, name FROM virtual_objects"
+        found = _rows(self._databases[Part.HOST], query)
+        return {"/".join(row[1:]) for row in found if row[0] == f"{PREFIX}-{name}"}
 
     def places(self, name: str) -> list[str]:
         """The namespaces with the mark of the environment or of the standby `name`."""

@@ -40,10 +40,11 @@ from contracts.environment_workflow import (
     EnvironmentStart,
     ExtendInput,
     LifeInput,
+    RestoreInput,
     SleepChangeInput,
     TransferInput,
 )
-from contracts.errors import ErrorType, Refusal, RefusalReason
+from contracts.errors import ErrorType, Refusal, RefusalReason, StepErrorDetails
 from contracts.host_requests import HOST_REQUEST_ID, HostRequest, HostRequestKind
 from contracts.leaver_rules import (
     ApplyInput,
@@ -105,6 +106,8 @@ BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 
 #: The activity that takes a snapshot.
 TAKE = "snapshot.take"
+#: Those that put one back, and take the access of removed people away.
+RESTORE, SETTLE = "snapshot.restore", "snapshot.settle"
 ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)
 
 KURS = BookingMark(event="kurs", life="f" * 20, ends_at=datetime(2030, 1, 31, 17, tzinfo=UTC))
@@ -1040,7 +1043,109 @@ def _snapped(*, fails_first_time: bool = False, ends: bool = False) -> LifePath:
     return path
 
 
+async def _begin_restore(bench: Bench, name: str) -> Life:
+    """Make an environment ready, take a snapshot, and ask for its restore."""
+    life = await bench.begin(a_start(name))
+    await _ready(life)
+    await life.handle.execute_update(EnvironmentWorkflow.snapshot, BY_ALICE)
+
+    async def is_taken() -> bool:
+        return any(one.taken_at for one in (await life.status()).snapshots)
+
+    await until(is_taken, "the snapshot is taken")
+    ask = RestoreInput(actor="alice@example.com", life=LIFE)
+    await life.handle.execute_update(EnvironmentWorkflow.restore, ask)
+    return life
+
+
+def _restored(outcome: Outcome | None = None, *, call: str = RESTORE) -> LifePath:
+    """A snapshot is restored; a call of it has this outcome the first time."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        if outcome:
+            bench.script.before[call] = _once(bench.script, call, outcome)
+        life = await _begin_restore(bench, name)
+
+        async def is_over() -> bool:
+            return (await life.status()).restore is None
+
+        await until(is_over, "the restore is over")
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
+def _once(script: Script, call: str, outcome: Outcome) -> Outcome:
+    async def play() -> None:
+        del script.before[call]
+        await outcome()
+
+    return play
+
+
+def _restore_ends(call: str) -> LifePath:
+    """The environment is deleted in a call of a restore."""
+
+    async def path(bench: Bench, name: str) -> Life:
+        bench.script.before[call] = waits
+        life = await _begin_restore(bench, name)
+        await bench.script.started[call].wait()
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        return life
+
+    return path
+
+
+def _restore_renewed(call: str, *, second_run: bool) -> LifePath:
+    """A call of a restore fails until the next run, which goes on with it."""
+
+    async def path(bench: Bench, name: str) -> WorkflowHandle[Any, Any]:
+        bench.script.before[call] = fails_for_good()
+        life = await _begin_restore(bench, name)
+
+        async def has_failed() -> bool:
+            restore = (await life.status()).restore
+            return restore is not None and restore.obstacle is not None
+
+        await until(has_failed, "it has failed")
+        first = (await life.handle.describe()).run_id
+        await life.handle.signal(EnvironmentWorkflow.renew)
+
+        async def goes_on() -> bool:
+            return (await life.handle.describe()).run_id != first
+
+        await until(goes_on, "the next run began")
+        del bench.script.before[call]
+
+        async def is_over() -> bool:
+            return (await life.status()).restore is None
+
+        await until(is_over, "the restore is over")
+        second = (await life.handle.describe()).run_id
+        await life.handle.execute_update(EnvironmentWorkflow.delete, BY_ALICE)
+        await life.handle.result()
+        return bench.client.get_workflow_handle(life.handle.id, run_id=second if second_run else first)
+
+    return path
+
+
+async def _loses_the_answer() -> None:
+    details = StepErrorDetails(system="Rafay", remedy="", in_doubt=True)
+    raise ApplicationError("no answer", details, type=ErrorType.UNAVAILABLE, non_retryable=True)
+
+
 PATHS: dict[str, LifePath] = {
+    "restored": _restored(),
+    "restore-not-paused": _restored(fails_for_good(), call="sleep.pause"),
+    "restore-fails": _restored(fails_for_good()),
+    "restore-in-doubt": _restored(_loses_the_answer),
+    "restore-settled-later": _restored(fails_for_good(), call=SETTLE),
+    "restore-ends": _restore_ends(RESTORE),
+    "restore-ends-running": _restore_ends(SETTLE),
+    "restore-renewed": _restore_renewed(RESTORE, second_run=False),
+    "restore-carried": _restore_renewed(RESTORE, second_run=True),
+    "restore-settled-in-the-next-run": _restore_renewed(SETTLE, second_run=True),
     "snapshots": _snapped(),
     "snapshot-fails": _snapped(fails_first_time=True),
     "snapshot-ends": _snapped(ends=True),

@@ -56,6 +56,8 @@ def write(path: Path, number: int, at: datetime, *actions: str, name: str = "dem
         ("extended it by 1d, beyond what its template allows", AuditVerb.EXTEND),
         ("removed carol@example.com", AuditVerb.COLLABORATORS),
         ("ended it: its time was up", AuditVerb.EXPIRE),
+        ("went back to the state before the restore of snapshot 1", AuditVerb.RESTORE),
+        ("went back to small version 1", AuditVerb.CHANGE),
         ("found that bob@example.com is back", AuditVerb.LEAVER), ("something new", AuditVerb.OTHER),
     ],
 )  # fmt: skip

@@ -83,6 +83,16 @@ UNREQUESTING: dict[str, Call] = {
     "request": (Part.HOST, "configmap.delete"),
     "options listed": (Part.HOST, "secret.list"),
 }
+#: The calls with which a snapshot is restored.
+RESTORING: dict[str, Call] = {
+    "paused": (Part.HOST, "statefulset.patch"),
+    "pods listed": (Part.HOST, "pod.list"),
+    "pods deleted": (Part.HOST, "pod.delete"),
+    "pod": (Part.HOST, "pod.create"),
+    "started": (Part.HOST, "startup.get"),
+    "answering": (Part.HOST, "virtual.readyz"),
+    "people": (Part.HOST, "virtual.read"),
+}
 #: The call with which a step asks whether what it waits for has come.
 WAITING: dict[str, Call] = {
     "vcluster": (Part.HOST, "startup.get"),

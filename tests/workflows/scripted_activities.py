@@ -36,7 +36,9 @@ from contracts.activities import (
     RegisterInput,
     RemoveInput,
     RemoveResult,
+    RestoreSnapshotInput,
     SealedBootstrap,
+    SettlePeopleInput,
     SleepInput,
     SnapshotInput,
 )
@@ -82,6 +84,9 @@ class Script:
     decision: PlacementDecision = field(default_factory=lambda: PlacementDecision(host="one"))
     #: The numbers of the snapshots that were taken.
     snapshots: list[int] = field(default_factory=list)
+    #: The snapshots that were restored, each with its attempt; and whom a restore has left access.
+    restored: list[tuple[int, str]] = field(default_factory=list)
+    settled: list[tuple[str, ...]] = field(default_factory=list)
     #: What steps give back as names and notes, if anything; and what inspections give as kept.
     says: str = ""
     lines: tuple[str, ...] = ()
@@ -106,6 +111,8 @@ class Script:
             self._sleep("sleep.pause", is_asleep=True),
             self._sleep("sleep.resume", is_asleep=False),
             self._snapshot(),
+            self._restore(),
+            self._settle(),
             self._wake_admission(),
             self._resize_admission(),
             self._access("access.group", self.members, lambda environment: environment.people_system),
@@ -254,6 +261,27 @@ class Script:
             await self._play_in(input.environment, System.HOST_CLUSTER, "snapshot.take", effect)
 
         return take
+
+    def _restore(self) -> Callable[..., Any]:
+        @activity.defn(name="snapshot.restore")
+        async def restore(input: RestoreSnapshotInput) -> None:
+            def effect() -> None:
+                assert self.is_paused, "it restores into a vCluster that runs"
+                self.restored.append((input.number, input.attempt))
+
+            await self._play_in(input.environment, System.HOST_CLUSTER, "snapshot.restore", effect)
+
+        return restore
+
+    def _settle(self) -> Callable[..., Any]:
+        @activity.defn(name="snapshot.settle")
+        async def settle(input: SettlePeopleInput) -> None:
+            def effect() -> None:
+                self.settled.append(input.people)
+
+            await self._play_in(input.environment, System.HOST_CLUSTER, "snapshot.settle", effect)
+
+        return settle
 
     def _wake_admission(self) -> Callable[..., Any]:
         @activity.defn(name="capacity.wake")

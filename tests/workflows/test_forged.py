@@ -116,6 +116,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "transfer": PERSON,
     "change_template": CHANGE,
     "snapshot": BY,
+    "restore": BY,
     "person_left": PERSON,
     "sleep": BY,
     "wake": BY,

@@ -163,6 +163,23 @@ class Snapshot(View, frozen=True, kw_only=True):
     problem: ProblemView | None = None
 
 
+class Restore(View, frozen=True, kw_only=True):
+    """A restore of a snapshot that is in progress; `problem` is why it goes back.
+
+    `obstacle` is why the last try to go back has failed, or to take access away once it `is_resumed`.
+    """
+
+    number: int
+    actor: str
+    started_at: datetime
+    way_back: int | None = None
+    tries: int = 0
+    problem: ProblemView | None = None
+    is_resumed: bool = False
+    obstacle: ProblemView | None = None
+    next_try_at: datetime | None = None
+
+
 class LifeSummary(View, frozen=True, kw_only=True):
     """Which environment, in which life, and the phase of that life."""
 
@@ -209,6 +226,8 @@ class EnvironmentView(LifeSummary, frozen=True, kw_only=True):
     change: ChangeView | None = None
     change_problem: ProblemView | None = None
     snapshots: tuple[Snapshot, ...] = ()
+    restore: Restore | None = None
+    restore_problem: ProblemView | None = None
     no_snapshots: str = ""
     remark: str = ""
     unwell: Unwell | None = None

@@ -1,4 +1,4 @@
-"""The command that takes a snapshot of an environment."""
+"""The commands that take snapshots of an environment and restore them."""
 
 import secrets
 
@@ -63,3 +63,49 @@ def snapshot(ctx: click.Context, name: str, no_wait: bool, output: Output) -> No
 def _after(view: EnvironmentView, last: int) -> Snapshot | None:
     """Return the first snapshot after the one with the number `last`."""
     return next((one for one in view.snapshots if one.number > last), None)
+
+
+@click.command(epilog=examples("moorage restore demo", "moorage restore demo --snapshot 2"))
+@environment_argument
+@click.option("--snapshot", "number", type=click.IntRange(1), help="Its number. Default: the last one.")
+@no_wait_option
+@output_option()
+@click.pass_context
+def restore(ctx: click.Context, name: str, number: int | None, no_wait: bool, output: Output) -> None:
+    """Put the objects of a snapshot back into an environment, and wait until that is done.
+
+    What was made since is gone; the volumes of its workloads stay as they are. Its API server is away for
+    half a minute. The present state becomes a snapshot first: if the restore fails, the environment goes back
+    to it, and the command fails with the reason.
+    """
+    with api_session(ctx, output) as api:
+        before = api.environment(name)
+        key, query = secrets.token_hex(16), {"life": before.life or None}
+        path = f"{environment_path(name)}/restore"
+        done = api.call("POST", path, query=query, body={"snapshot": number}, key=key)
+        if no_wait:
+            if output is Output.JSON:
+                print_json(done)
+            else:
+                print_line(done["message"])
+            return
+        if output is Output.TABLE:
+            print_note(done["message"])
+
+        def is_over(view: EnvironmentView) -> bool:
+            # The first view can still be the state before; the start has an entry in the trail.
+            has_started = view.audit_log[-1:] != before.audit_log[-1:]
+            return view.outcome is not None or (has_started and view.restore is None)
+
+        view = follow_until(api, name, done["life"], is_over, output)
+        if output is Output.JSON:
+            print_json(to_json(view))
+        if view.outcome:
+            raise CliError(Code.FAILED, f"{name} is being torn down: the restore was stopped")
+        if problem := view.restore_problem:
+            message = (
+                f"The snapshot of {name} could not be restored, and {name} is as before. {problem.cause}"
+            )
+            raise CliError(Code.FAILED, message, next_steps=[problem.remedy] if problem.remedy else [])
+        if output is Output.TABLE:
+            print_line(f"{name} has the objects of the snapshot; its volumes are as they were.")
