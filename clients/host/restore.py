@@ -6,6 +6,7 @@ https://github.com/loft-sh/vcluster, `pkg/snapshot/pod`.
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ _OF_POD = (
     "tolerations",
 )  # fmt: skip
 _OF_CONTAINER = ("env", "envFrom", "image", "imagePullPolicy", "resources", "securityContext", "volumeMounts")
+#: The colours of the levels in its log.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Object = Mapping[str, Any]
 
@@ -84,10 +87,23 @@ def _cause(status: Object, containers: Sequence[Object]) -> str:
     for each in containers:
         ended = each.get("state", {}).get("terminated") or {}
         if ended.get("exitCode"):
-            lines = str(ended.get("message") or "").strip().splitlines()
-            last = f": {lines[-1][:300]}" if lines else ""
-            return f"its pod ended with code {ended['exitCode']}{last}"
+            reason = _reason(str(ended.get("message") or ""))[:300]
+            return f"its pod ended with code {ended['exitCode']}" + (f": {reason}" if reason else "")
     return str(status.get("message") or status.get("reason") or "its pod has failed")
+
+
+def _reason(log: str) -> str:
+    """Return the last error in a log of vCluster, or its last line if no line is marked as an error."""
+    lines = _COLOUR.sub("", log).strip().splitlines()
+    for line in reversed(lines):
+        # A time, a level, a place in the source, a text, and fields in JSON.
+        columns = line.split("\t")
+        if columns[1:2] in (["ERROR"], ["FATAL"]):
+            try:
+                return str(json.loads(columns[-1])["error"])
+            except (ValueError, KeyError, TypeError):
+                return " ".join(columns[3:4] or columns[2:])
+    return lines[-1] if lines else ""
 
 
 def _volumes(spec: Object, mounts: Sequence[Object], release: str) -> list[Object]:

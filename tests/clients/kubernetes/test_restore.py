@@ -157,6 +157,37 @@ def test_how_far_a_pod_is(status: dict[str, Any], taken: bool, failed: str | Non
     assert (progress.taken, progress.failed, progress.waiting_for) == (taken, failed, waiting_for)
 
 
+#: The end of the log of a restore of a damaged file, as vCluster 0.36.1 writes it.
+DAMAGED = (
+    "2026-11-28 10:37:55\t\x1b[34mINFO\x1b[0m\tsnapshot/restoreclient.go:503\tRestored 100 keys\t{}\n"
+    "2026-11-28 10:37:56\t\x1b[31mERROR\x1b[0m\tsnapshot/restoreclient.go:451\tReverting from backup\t{}\n"
+    '2026-11-28 10:37:56\t\x1b[31mERROR\x1b[0m\tcmd/root.go:62\terror\t{"component": "vcluster", "error": '
+    '"restore key-value snapshot: unexpected EOF"}\n'
+    "2026-11-28 10:37:56\t\x1b[34mINFO\x1b[0m\tosutil/interrupt_unix.go:70\trunning interrupt handlers\t{}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "failed"),
+    [
+        (DAMAGED, ": restore key-value snapshot: unexpected EOF"),
+        ("\n".join(DAMAGED.splitlines()[:2]), ": Reverting from backup"),
+        ("t\tFATAL\tno columns", ": no columns"),
+        ("t\tERROR", ""),
+        ('t\tERROR\ta.go:1\ttext\t{"error": 7', ": text"),
+        ('t\tERROR\ta.go:1\ttext\t["error"]', ": text"),
+        ("Error: ERROR\n", ": Error: ERROR"),
+        ("x" * 400, ": " + "x" * 300),
+        ("", ""),
+    ],
+)
+def test_the_cause_is_the_last_error_in_the_log_of_a_pod(log: str, failed: str) -> None:
+    """Ensures that neither colours nor what vCluster says after an error hide it."""
+    ended = {"exitCode": 1, "message": log}
+    status = {"phase": "Failed", "containerStatuses": [{"state": {"terminated": ended}}]}
+    assert read_restore({"status": status}).failed == f"its pod ended with code 1{failed}"
+
+
 async def test_one_pod_runs_however_often_it_is_asked(host: KubernetesHost, cluster: Cluster) -> None:
     for _ in range(2):
         progress = await host.restore_snapshot("demo", "demo", REQUEST)
