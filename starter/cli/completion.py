@@ -64,11 +64,7 @@ def complete_parameter(ctx: click.Context, _param: click.Parameter, incomplete: 
     """Return the parameters of the template in the command, as NAME= or NAME=CHOICE."""
     from starter.cli.client.paths import template_path
 
-    template = ctx.params.get("template")
-    if not isinstance(template, str):
-        # Click does not assign arguments before an option that has no value yet.
-        names = [each.name for each in ctx.command.params if isinstance(each, click.Argument)]
-        template = dict(zip(names, ctx.args, strict=False)).get("template")
+    template = _argument(ctx, "template")
     if template is None:
         return []
     parameters = _answer(ctx, template_path(template), {}).get("parameters")
@@ -79,6 +75,17 @@ def complete_parameter(ctx: click.Context, _param: click.Parameter, incomplete: 
         )
         found += [f"{name}={choice}" for choice in choices]
     return offered(found, incomplete)
+
+
+def complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the numbers of the snapshots of the environment in the command."""
+    from starter.cli.client.paths import environment_path
+
+    try:
+        found = _entries(ctx, environment_path(_argument(ctx, "name") or ""), {}, "snapshots")
+    except CliError:
+        return []
+    return offered((str(one.get("number")) for one in found if one.get("taken_at")), incomplete)
 
 
 def complete_context(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -104,6 +111,16 @@ def one_of(*values: str) -> Complete:
         return [value for value in values if value.startswith(incomplete)]
 
     return complete
+
+
+def _argument(ctx: click.Context, name: str) -> str | None:
+    """Return an argument of the command, if it has one already."""
+    value = ctx.params.get(name)
+    if not isinstance(value, str):
+        # Click does not assign arguments before an option that has no value yet.
+        names = [each.name for each in ctx.command.params if isinstance(each, click.Argument)]
+        value = dict(zip(names, ctx.args, strict=False)).get(name)
+    return value
 
 
 def _values(

@@ -22,7 +22,7 @@ from starter.cli.options import EnumChoice
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {
     "code", "codes_file", "starts", "ends", "seats",
-    "wave", "stop_after", "number",
+    "wave", "stop_after",
     "url", "token_file", "ca_file", "ttl", "by", "until", "reason", "file", "bind", "port", "limit", "state",
     "api_port", "ui_port", "issuer", "address", "count", "temporal_port", "after", "schedule",
     "collaborators", "folder", "life", "person",

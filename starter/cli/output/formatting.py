@@ -138,6 +138,7 @@ def print_environment(view: EnvironmentView, *, planned: bool = False) -> None:
         ("owner", f"{view.owner} ({view.team})" + _offer(view)),
         ("with", ", ".join(view.collaborators)),
         ("change", "" if planned else _change(view)),
+        ("restore", restore_text(view)),
         *(("snapshot", _snapshot(one)) for one in reversed(view.snapshots)),
         ("parameters", ", ".join(map(_assignment, view.parameters.items()))),
         ("labels", format_labels(view.labels)),
@@ -176,6 +177,22 @@ def _change(view: EnvironmentView) -> str:
     if change.going_back and problem:
         return f"going back to version {view.template_version}: {problem.step}: {problem.cause}"
     return f"to {change.template} version {change.template_version}, by {change.actor}"
+
+
+def restore_text(view: EnvironmentView) -> str:
+    """Format the restore that is in progress, or why the last one has left the state of before."""
+    restore, problem = view.restore, view.restore_problem
+    if view.ended or view.outcome:
+        return ""
+    if restore is None:
+        return f"the last one failed, and it has the state of before: {problem.cause}" if problem else ""
+    text = f"snapshot {restore.number} is being restored, by {restore.actor}; without volumes"
+    if restore.problem:
+        text = f"snapshot {restore.number} failed, going back to the state before: {restore.problem.cause}"
+    if restore.obstacle:
+        following = f"; next try {local_time(restore.next_try_at)}" if restore.next_try_at else ""
+        text = f"{text.rstrip('.')}; not yet: {restore.obstacle.cause}{following}"
+    return text
 
 
 def _snapshot(snapshot: Snapshot) -> str:

@@ -11,7 +11,14 @@ from contracts.types.durations import format_duration
 from contracts.types.printable_text import escape
 from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
-from starter.cli.output.formatting import MARKS, elapsed, local_time, relative_time, step_details
+from starter.cli.output.formatting import (
+    MARKS,
+    elapsed,
+    local_time,
+    relative_time,
+    restore_text,
+    step_details,
+)
 from starter.cli.output.live_block import Line, LiveBlock, can_redraw
 from starter.cli.output.terminal_text import in_local_time, print_json_line, print_line
 
@@ -58,6 +65,7 @@ class ProgressLines:
         self._phase = ""
         self._remark = ""
         self._unwell = ""
+        self._restore = ""
         self._next_pass_at: datetime | None = None
         self._steps: dict[str, str] = {}
 
@@ -82,10 +90,13 @@ class ProgressLines:
         unwell = view.unwell.what if view.unwell else ""
         if unwell != self._unwell:
             self._line(f"but: {unwell}" if unwell else f"{view.name} is well again")
+        restore = restore_text(view) if view.restore else ""
+        if restore and restore != self._restore:
+            self._line(restore)
         if view.next_pass_at and view.next_pass_at != self._next_pass_at:
             self._line(f"the teardown is not complete; the next pass starts {local_time(view.next_pass_at)}")
         self._phase, self._remark, self._unwell = phase, view.remark, unwell
-        self._next_pass_at = view.next_pass_at
+        self._next_pass_at, self._restore = view.next_pass_at, restore
 
     def _line(self, text: str) -> None:
         now = datetime.now()  # noqa: DTZ005 (a wall clock)
@@ -111,6 +122,7 @@ class ProgressTable:
         since = format_duration(datetime.now(UTC) - view.requested_at)
         cause = f"could not be created. {view.problem.step}: {view.problem.cause}" if view.problem else ""
         unwell = f"but: {view.unwell.what}" if view.unwell else ""
+        restore = restore_text(view) if view.restore else ""
         following = f"next pass {relative_time(view.next_pass_at)}" if view.next_pass_at else ""
         width = max((len(escape(step.system)) for step in view.steps), default=0)
         head = (
@@ -123,7 +135,8 @@ class ProgressTable:
             Line(head),
             *_texts((cause, _BOLD_RED)),
             *(_step_line(step, width) for step in view.steps),
-            *_texts((unwell, _BOLD_YELLOW), (following, _BOLD), (view.remark, _YELLOW)),
+            *_texts((restore, _BOLD_YELLOW), (unwell, _BOLD_YELLOW)),
+            *_texts((following, _BOLD), (view.remark, _YELLOW)),
         ]
 
 
