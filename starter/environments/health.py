@@ -84,10 +84,12 @@ class EnvironmentHealth:
 
     async def add_to(self, snapshot: EnvironmentSnapshot) -> EnvironmentSnapshot:
         """Return the snapshot with what is wrong with its environment, if it is usable."""
-        health = Health()
-        if snapshot.status is not None and not snapshot.ended and snapshot.view.phase in USABLE_PHASES:
+        health, view = Health(), snapshot.view
+        # A restore pauses the vCluster, as the view says: that is no problem of its host.
+        is_usable = not snapshot.ended and view.phase in USABLE_PHASES and view.restore is None
+        if snapshot.status is not None and is_usable:
             health = await self.read(snapshot.status.environment)
-        return replace(snapshot, view=snapshot.view.model_copy(update={"unwell": _unwell(health)}))
+        return replace(snapshot, view=view.model_copy(update={"unwell": _unwell(health)}))
 
     async def add_to_rows(
         self, rows: Sequence[EnvironmentRow], *, installation: str, prefix: str

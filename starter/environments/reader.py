@@ -116,7 +116,7 @@ class _Known:
     def is_settled(self) -> bool:
         """Whether it was ready, with nothing pending and a worker there, so that it may stay for a moment."""
         view = self.snapshot.view
-        is_changing = view.access is not None or view.change is not None
+        is_changing = any(each is not None for each in (view.access, view.change, view.restore))
         return view.phase is Phase.READY and not is_changing and self.snapshot.is_at_rest and not self.remark
 
 
@@ -156,8 +156,8 @@ class EnvironmentReader:
     async def read_recent(self, name: str) -> EnvironmentSnapshot | None:
         """Return a snapshot as `read` does, or one of the last moment if the environment was ready then.
 
-        While changes of people or of the template are pending it is read again, because their callers wait
-        for the end of them.
+        While a change of people or of the template, or a restore, is pending it is read again, because its
+        callers wait for the end of it.
         For views that are shown. A change must be based on `read`.
         """
         known = self._known.get(name)

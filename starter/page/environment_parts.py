@@ -21,7 +21,7 @@ MAX_KEPT = 500
 #: What decides which forms a page has, and what they say.
 _DECIDING = {
     "life", "phase", "ended", "owner", "collaborators", "expires_at", "owner_left_at",
-    "template", "template_version", "change",
+    "template", "template_version", "change", "snapshots", "restore",
 }  # fmt: skip
 _SUMMARIES = {step.name: step.summary for step in STEPS}
 #: A step that was never started has nothing to undo.

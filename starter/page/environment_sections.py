@@ -9,7 +9,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from contracts.environment import SLEEP_PHASES
+from contracts.environment import SLEEP_PHASES, Phase, Snapshot
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView
@@ -34,6 +34,7 @@ def choices_of(view: EnvironmentView, caller: Principal) -> dict[str, Any]:
         "made": view.phase in USABLE_PHASES | SLEEP_PHASES,
         "may": {verb.name.lower(): is_allowed(verb, relations) for verb in Verb},
         "extensions": _extensions(view),
+        "restorable": _restorable(view),
     }
 
 
@@ -69,6 +70,13 @@ class SharedSections:
         }
         sections = {section: render(f"environment/{section}.html", **context) for section in SECTIONS}
         return json.dumps({"version": version_of(view), "sections": sections})
+
+
+def _restorable(view: EnvironmentView) -> list[Snapshot]:
+    """Return the snapshots that can be restored now, the latest first."""
+    if view.phase is not Phase.READY or view.change or view.restore or view.no_snapshots:
+        return []
+    return [one for one in reversed(view.snapshots) if one.taken_at]
 
 
 def _extensions(view: EnvironmentView) -> list[tuple[datetime, timedelta]]:

@@ -11,7 +11,7 @@ import pytest
 from clients.errors import Denied, Unreachable
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
-from contracts.environment import Environment, EnvironmentStatus, Phase
+from contracts.environment import Environment, EnvironmentStatus, Phase, Restore
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from contracts.types.naming import OwnerMark
 from starter.environments import health as environment_health
@@ -271,6 +271,19 @@ async def test_a_watched_environment_shows_what_is_wrong(monkeypatch: pytest.Mon
     assert (view := await anext(followed)) is not None
     assert view.unwell is None
     await followed.aclose()
+
+
+async def test_a_pause_for_a_restore_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ensures that the host is not asked meanwhile, and that it is asked again afterwards."""
+    host = Showing(Health("it is paused"))
+    all_of_them, _ = healths(host, monkeypatch)
+    restore = Restore(number=1, actor="bob@example.com", started_at=AT)
+    standing = snapshot()
+    restoring = replace(standing, view=standing.view.model_copy(update={"restore": restore}))
+    assert (await all_of_them.add_to(restoring)).view.unwell is None
+    assert host.asked == 0
+    assert (unwell := (await all_of_them.add_to(standing)).view.unwell)
+    assert unwell.what == "it is paused"
 
 
 async def test_all_watchers_of_an_environment_share_its_reads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,12 @@ class Services:
     async def wake(self, *call: Any) -> Done:
         return self._done("wake", *call)
 
+    async def take_snapshot(self, *call: Any) -> Done:
+        return self._done("snapshot", *call)
+
+    async def restore(self, *call: Any) -> Done:
+        return self._done("restore", *call)
+
     async def transfer(self, *call: Any) -> Done:
         return self._done("transfer", *call)
 
@@ -113,6 +119,8 @@ FORMS = [
     ("extend", {"until": "2026-11-27T20:00:00Z"}, "done=extended"),
     ("sleep", {}, "done=asleep"),
     ("wake", {}, "done=waking"),
+    ("snapshots", {}, "done=snapshot"),
+    ("restore", {"number": "2"}, "done=restoring"),
     ("people", {"person": "dave@example.com", "action": "add"}, "done=added"),
     ("people", {"person": "dave@example.com", "action": "remove"}, "done=removed"),
     ("transfer", {"to": "carol@example.com"}, "done=given"),
@@ -163,6 +171,18 @@ async def test_only_the_platform_team_can_end_the_wait_of_a_deletion_that_is_stu
         text = (await http.get("/environments/demo")).text
     assert ("Try again now" in text) == (role is Role.PLATFORM)
     assert "Delete this environment" not in text
+
+
+@pytest.mark.parametrize(("number", "status"), [("2", 303), ("", 422), ("0", 422), ("last", 422)])
+async def test_a_restore_is_of_the_snapshot_whose_button_was_pressed(
+    http: httpx.AsyncClient, services: Services, number: str, status: int
+) -> None:
+    form = {"csrf": await csrf_of(http), "life": "a1", "key": "key-1", "number": number}
+    answer = await http.post("/environments/demo/restore", data=form)
+    assert answer.status_code == status
+    assert [call for call in services.calls if call[0] == "restore"] == (
+        [("restore", "demo", BOB, 2, "key-1", "a1")] if status == 303 else []
+    )
 
 
 async def test_a_wrong_name_deletes_nothing(http: httpx.AsyncClient, services: Services) -> None:

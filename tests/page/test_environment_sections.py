@@ -1,12 +1,13 @@
 """The sections that live updates send: shared by those who may do the same, and without anyone's secrets."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from contracts.environment import Drift, Phase, Problem, Snapshot, StepName
+from contracts.environment import Drift, Phase, Problem, Restore, Snapshot, StepName
 from contracts.sleep_rules import SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import ChangeView, EnvironmentView, SleepView
@@ -109,6 +110,118 @@ def test_snapshots_are_listed_and_offered_to_those_who_decide() -> None:
         assert "napshot" not in sections(message)["side"]
 
 
+TAKEN = Snapshot(number=1, actor="bob@example.com", asked_at=NOW, taken_at=NOW)
+DAMAGED = Problem(
+    step="restore",
+    system="host cluster",
+    cause="its pod ended with <code> 1",
+    remedy="See its log.",
+    type="X",
+)
+RESTORE = Restore(number=1, actor="bob@example.com", started_at=NOW)
+CHANGE = ChangeView(
+    template="small", template_version=2, kubernetes="v1.36.0", actor="bob@example.com", started_at=NOW
+)
+
+
+def test_a_restore_is_offered_of_each_snapshot_that_was_taken_to_those_who_decide() -> None:
+    """Ensures that it says what comes back, what does not, and what is gone, before anything is restored."""
+    failed = TAKEN.model_copy(update={"number": 2, "taken_at": None, "problem": DAMAGED})
+    later = TAKEN.model_copy(update={"number": 3})
+    shared, one = SharedSections(LINKS), view(snapshots=(TAKEN, failed, later))
+    for person, may in (
+        (principal("bob", "blue"), True),
+        (principal("carol", "blue"), True),
+        (principal("root", role=Role.PLATFORM), True),
+        (principal("dave", "green"), False),
+    ):
+        side = sections(shared.message(one, person, BASE))["side"]
+        offered = re.findall(r'name="number" value="(\d+)"', side)
+        assert offered == (["3", "1"] if may else [])
+        for words in ("What comes back:", "What does not:", "What is gone:", "its volumes too"):
+            assert (words in side) is may
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"snapshots": ()},
+        {"snapshots": (TAKEN.model_copy(update={"taken_at": None}),)},
+        {"restore": RESTORE},
+        {"change": CHANGE},
+        {"phase": Phase.ASLEEP},
+        {"phase": Phase.TEARING_DOWN},
+        {"no_snapshots": "its vCluster takes none"},
+    ],
+    ids=lambda fields: "-".join(fields),
+)
+def test_no_restore_is_offered_where_it_would_be_refused(fields: dict[str, Any]) -> None:
+    one = view(**{"snapshots": (TAKEN,), **fields})
+    side = sections(SharedSections(LINKS).message(one, principal("bob", "blue"), BASE))["side"]
+    assert 'id="restore"' not in side
+
+
+def test_nothing_else_is_offered_during_a_restore() -> None:
+    one = view(snapshots=(TAKEN,), template_version=1, template_newer=2)
+    for restore, offered in ((None, True), (RESTORE, False)):
+        now = one.model_copy(update={"restore": restore})
+        side = sections(SharedSections(LINKS).message(now, principal("bob", "blue"), BASE))["side"]
+        for words in ("Take a snapshot", "Upgrade to version 2", "Restore snapshot 1"):
+            assert (words in side) is offered, words
+
+
+@pytest.mark.parametrize(
+    ("fields", "said", "is_bad"),
+    [
+        ({"restore": RESTORE}, ("Snapshot 1 is being restored.", "For bob@example.com.", "left out"), False),
+        (
+            {"restore": RESTORE.model_copy(update={"is_resumed": True})},
+            ("Snapshot 1 is being restored.", "It runs again."),
+            False,
+        ),
+        (
+            {"restore": RESTORE.model_copy(update={"problem": DAMAGED}), "restore_problem": DAMAGED},
+            ("it goes back to the state before", "Its pod ended with &lt;code&gt; 1"),
+            True,
+        ),
+        (
+            {
+                "restore": RESTORE.model_copy(
+                    update={"problem": DAMAGED, "obstacle": DAMAGED, "next_try_at": NOW}
+                )
+            },
+            ("it goes back to the state before", "Not yet: its pod ended", "What to do:", "Next try"),
+            True,
+        ),
+        (
+            {"restore_problem": DAMAGED},
+            ("The last restore failed, and it has the state of before.", "Its pod ended", "See its log."),
+            True,
+        ),
+        ({"restore_problem": DAMAGED, "ended": True, "phase": Phase.GONE}, (), False),
+        ({"snapshots": (TAKEN,)}, (), False),
+    ],
+    ids=["goes on", "runs again", "goes back", "does not go back yet", "failed", "failed and gone", "none"],
+)
+def test_the_state_says_how_a_restore_stands(
+    fields: dict[str, Any], said: tuple[str, ...], is_bad: bool
+) -> None:
+    text = parts_of(view(**fields), UsualTimes())["state"]
+    for words in said:
+        assert words in text
+    assert ('data-about="restore"' in text) is bool(said)
+    assert ("notice bad" in text) is is_bad
+
+
+def test_a_page_gets_its_forms_again_when_snapshots_or_a_restore_change() -> None:
+    """Ensures that what can be restored is offered, also on a page that was open before."""
+    versions = {
+        version_of(one)
+        for one in (view(), view(snapshots=(TAKEN,)), view(snapshots=(TAKEN,), restore=RESTORE))
+    }
+    assert len(versions) == 3
+
+
 def test_the_run_in_temporal_is_for_the_platform_team() -> None:
     shared, one = SharedSections(LINKS), view(run_id="run-7")
     link = f'href="{LINKS.run("demo", "run-7")}"'
@@ -169,10 +282,7 @@ def test_an_upgrade_is_offered_to_those_who_decide() -> None:
     assert "Upgrade to version 2" in sections(shared.message(newer, principal("carol", "blue"), BASE))["side"]
     guest = sections(shared.message(newer, principal("dave", "green"), BASE))
     assert "Upgrade to" not in guest["side"]
-    changing = ChangeView(
-        template="small", template_version=2, kubernetes="v1.36.0", actor="bob@example.com", started_at=NOW
-    )
-    for other in (view(template_version=1), newer.model_copy(update={"change": changing})):
+    for other in (view(template_version=1), newer.model_copy(update={"change": CHANGE})):
         message = SharedSections(LINKS).message(other, principal("bob", "blue"), BASE)
         assert "Upgrade to" not in sections(message)["side"]
 

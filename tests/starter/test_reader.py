@@ -11,7 +11,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.environment import Phase, StepName, StepState
+from contracts.environment import Phase, Restore, StepName, StepState
 from contracts.types.naming import workflow_id
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
@@ -267,7 +267,7 @@ async def test_a_view_is_not_older_than_a_change(monkeypatch: pytest.MonkeyPatch
     assert reader.described == 2
 
 
-@pytest.mark.parametrize("change", ["working", "pending people", "no worker"])
+@pytest.mark.parametrize("change", ["working", "pending people", "restore", "no worker"])
 async def test_only_a_ready_environment_at_rest_is_shown_again(
     change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +280,10 @@ async def test_only_a_ready_environment_at_rest_is_shown_again(
         known.snapshot = dataclasses.replace(known.snapshot, view=view)
     elif change == "pending people":
         view = known.snapshot.view.model_copy(update={"access": AccessView(granting=("bob@example.com",))})
+        known.snapshot = dataclasses.replace(known.snapshot, view=view)
+    elif change == "restore":
+        restore = Restore(number=1, actor="bob@example.com", started_at=known.snapshot.view.requested_at)
+        view = known.snapshot.view.model_copy(update={"restore": restore})
         known.snapshot = dataclasses.replace(known.snapshot, view=view)
     else:
         known.remark = "No worker is answering."

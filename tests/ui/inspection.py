@@ -61,6 +61,10 @@ _SPLIT = """() => [...document.querySelectorAll("table.blocks td")].filter((each
     ["flex", "grid"].includes(getComputedStyle(each).display)
         && [...each.childNodes].filter((part) => part.textContent.trim()).length > 1
 ).map((each) => each.outerHTML.slice(0, 160))"""
+#: Values of facts that are not in the column of the first one.
+_ASTRAY = """() => [...document.querySelectorAll("dl.facts dd")].filter((each) =>
+    each.getBoundingClientRect().left !== each.parentElement.querySelector("dd").getBoundingClientRect().left
+).map((each) => each.outerHTML.slice(0, 160))"""
 _TAB_OUT_OF_SIGHT = """() => [...document.querySelectorAll(".tabs [aria-current]")].filter((each) => {
     const box = each.getBoundingClientRect();
     return box.left < 0 || box.right > document.documentElement.clientWidth;
@@ -96,6 +100,7 @@ async def _inspect(person: Person, name: str) -> Measured:
     found = await person.audit()
     assert not found, "\n".join(found)
     assert await page.evaluate(_WRAPPED) == []
+    assert await page.evaluate(_ASTRAY) == []
     await _check_keyboard(page)
     await shoot(page, name, "desktop-light")
     await page.emulate_media(color_scheme="dark")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts.environment import Drift, Phase, Problem, StepName, StepState
+from contracts.environment import Drift, Phase, Problem, Restore, Snapshot, StepName, StepState
 from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepResult
 from contracts.leaver_rules import LeaverSweepResult
 from contracts.reconcile.drift import Deviation, DriftedLife
@@ -115,6 +115,22 @@ _CHANGE = ChangeView(
     actor="bob@example.com",
     started_at=NOW - timedelta(seconds=40),
 )
+
+
+def _snapshot(number: int, hours: float, **changes: Any) -> Snapshot:
+    at = NOW - timedelta(hours=hours)
+    return Snapshot(
+        **{"number": number, "actor": "bob@example.com", "asked_at": at, "taken_at": at, **changes}
+    )
+
+
+_SNAPSHOTS = (
+    _snapshot(2, 3, before="the change to medium version 2"),
+    _snapshot(3, 2),
+    _snapshot(4, 1, taken_at=None, problem=a_problem("snapshot")),
+)
+_BEFORE_RESTORE = _snapshot(5, 0, before="the restore of snapshot 3")
+_RESTORE = Restore(number=3, actor="bob@example.com", started_at=NOW - timedelta(seconds=20))
 #: By their names. The names say the states.
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "asleep": {
@@ -138,6 +154,26 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "going-back": {
         "change": _CHANGE.model_copy(update={"going_back": True}),
         "change_problem": a_problem("vcluster"),
+    },
+    "snapshots": {"snapshots": _SNAPSHOTS},
+    "restoring": {
+        "snapshots": (*_SNAPSHOTS[1:], _BEFORE_RESTORE),
+        "restore": _RESTORE.model_copy(update={"way_back": 5}),
+    },
+    "restore-goes-back": {
+        "snapshots": (*_SNAPSHOTS[1:], _BEFORE_RESTORE),
+        "restore": _RESTORE.model_copy(
+            update={
+                "problem": a_problem("restore"),
+                "obstacle": a_problem("restore"),
+                "next_try_at": NOW + timedelta(minutes=4),
+            }
+        ),
+        "restore_problem": a_problem("restore"),
+    },
+    "restore-failed": {
+        "snapshots": (*_SNAPSHOTS[1:], _BEFORE_RESTORE),
+        "restore_problem": a_problem("restore"),
     },
     "orphaned": {
         "phase": Phase.ORPHANED,

@@ -1,8 +1,10 @@
 """Pages in states that a stack takes long to reach, held to the same: see `tests.ui.inspection`."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 from fastapi import FastAPI
@@ -12,10 +14,11 @@ from starter.environments.schemas import FreezeView
 from starter.page.routes.platform import rollouts
 from tests.support.booking_views import CODE
 from tests.ui.browser import MAX_WAIT, Person
-from tests.ui.inspection import inspect, shoot
+from tests.ui.inspection import DESKTOP, PHONE, inspect, shoot
 from tests.ui.state_values import ALICE, BOB, ENVIRONMENTS, LONGEST, NOW
 from tests.ui.states import Services, application, visitor
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 #: What the page of each environment must show.
 SHOWS = {
     "asleep": ("It is asleep.", "by its idle time", "Wake asleep", "Sleeps"),
@@ -24,6 +27,10 @@ SHOWS = {
     "drift": ("It is being repaired.", "tell the platform team", "It could not be repaired so far:"),
     "changing": ("Its template is being changed.", "To medium version 2, for bob@example.com."),
     "going-back": ("It goes back to small version 1:",),
+    "snapshots": ("2, taken ", "3, taken ", "4, not taken: ", "Restore a snapshot", "Take a snapshot"),
+    "restoring": ("Snapshot 3 is being restored.", "For bob@example.com.", "5, taken "),
+    "restore-goes-back": ("it goes back to the state before", "Not yet:", "What to do:", "Next try"),
+    "restore-failed": ("The last restore failed, and it has the state of before.", "Restore a snapshot"),
     "orphaned": ("Orphaned", "Its workflow was closed from outside"),
     LONGEST: (
         *("Its owner has left.", "Something is wrong with it on its host.", "Upgrade to version 2"),
@@ -121,6 +128,34 @@ async def test_state(house: House, view: View) -> None:
         await someone.sees(text)
     await inspect(someone, view.name)
     assert someone.complaints == []
+
+
+async def test_a_restore_is_confirmed_by_what_comes_back_and_what_does_not(house: House) -> None:
+    """Ensures that the buttons are behind that, name their snapshots, and are reached with the keyboard."""
+    bob = house.people["bob"]
+    bob.complaints.clear()
+    await bob.open("/environments/snapshots")
+    buttons = bob.page.get_by_role("button", name=re.compile("^Restore snapshot "))
+    await expect(buttons.first).to_be_hidden()
+    await bob.page.get_by_text("Restore a snapshot").click()
+    for words in ("What comes back:", "What does not:", "What is gone:"):
+        await bob.sees(words)
+    await expect(buttons).to_have_text(
+        [re.compile(f"^Restore snapshot {number}, taken ") for number in (3, 2)]
+    )
+    try:
+        for window, size in (("desktop", DESKTOP), ("phone", PHONE)):
+            await bob.page.set_viewport_size(size)
+            content, width = await bob.widths()
+            assert content <= width
+            for scheme in SCHEMES:
+                await bob.page.emulate_media(color_scheme=scheme)
+                assert await bob.audit() == []
+                await shoot(bob.page, "state-snapshots-restore", f"{window}-{scheme}")
+    finally:
+        await bob.page.emulate_media(color_scheme="light")
+        await bob.page.set_viewport_size(DESKTOP)
+    assert bob.complaints == []
 
 
 async def test_upgrades_in_progress_are_listed(house: House) -> None:

@@ -69,6 +69,34 @@ async def _press(page: Page, selector: str, key: str = "Enter") -> None:
     await page.keyboard.press(key)
 
 
+async def test_take_a_snapshot_and_restore_it(bob_at_browser: Person, stack: Stack) -> None:
+    """Ensures that the page says by itself when one is taken, and when it is restored."""
+    bob, page, name = bob_at_browser, bob_at_browser.page, unique("page")
+    side = page.locator("#side")
+    await bob.ask(name)
+    await bob.state("Ready")
+    await page.get_by_role("button", name="Take a snapshot").click()
+    await bob.sees("A snapshot is being taken. The volumes of its workloads are left out.")
+    await expect(side).to_contain_text("1, taken ", timeout=MAX_WAIT)
+    await page.get_by_text("Restore a snapshot", exact=True).click()
+    await bob.sees("What is gone:")
+    await page.get_by_role("button", name="Restore snapshot 1, taken").click()
+    await bob.sees("The snapshot is being restored, which takes about half a minute.")
+    await expect(side).to_contain_text("before the restore of snapshot 1", timeout=MAX_WAIT)
+    # What can be restored is offered again when the restore is over.
+    await expect(page.get_by_text("Restore a snapshot", exact=True)).to_be_visible(timeout=MAX_WAIT)
+    await expect(page.locator('[data-about="restore"]:not(.over)')).to_have_count(0)
+    await bob.open(f"/environments/{name}/history")
+    await bob.sees("restored snapshot 1")
+    await bob.open(f"/environments/{name}")
+    await page.get_by_text("Delete this environment").click()
+    await page.locator("#typed").fill(name)
+    await page.get_by_role("button", name=f"Delete {name}").click()
+    await bob.state("Deleted")
+    assert Systems(stack).holds(name) == {}
+    assert bob.complaints == []
+
+
 async def test_a_wrong_name_is_reported_beside_its_field_before_and_after_it_is_sent(
     bob_at_browser: Person,
 ) -> None:

@@ -56,6 +56,7 @@ _NOTES = {
     "given": "It has another owner now.",
     "changed": "Its template is being changed.",
     "snapshot": "A snapshot is being taken. The volumes of its workloads are left out.",
+    "restoring": "The snapshot is being restored, which takes about half a minute. You can leave this page.",
     "deleted": "It is being deleted. The certificate comes when nothing is left.",
     "cancelled": "What was made is being undone.",
     "resumed": "The undo is tried again now.",
@@ -199,6 +200,15 @@ async def take_snapshot(form: FormDep, commands: CommandsDep) -> Response:
     """Take a snapshot of the objects in it."""
     change = commands.take_snapshot(form.name, form.caller, form.key, form.life)
     return await form.answer(change, lambda _: form.back("snapshot"))
+
+
+@router.post("/restore")
+async def restore_snapshot(
+    form: FormDep, commands: CommandsDep, number: Annotated[int, Form(ge=1)]
+) -> Response:
+    """Put the objects of a snapshot back."""
+    change = commands.restore(form.name, form.caller, number, form.key, form.life)
+    return await form.answer(change, lambda _: form.back("restoring"))
 
 
 @router.post("/people")
