@@ -6,9 +6,9 @@ Prints how long each change takes.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -25,6 +25,41 @@ from tests.support.stack import unique
 MORE: dict[str, Any] = {"cpu": "2", "memory": "2Gi", "storage": "3Gi", "pods": 14}
 #: What the vCluster itself has in the newer version of the template.
 NEWER = {**CONTROL_PLANE, "requests": {"cpu": "120m", "memory": "256Mi"}}
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}}}
+spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}
+"""
+T = TypeVar("T")
+
+
+async def take_snapshot(alice: Asking, name: str) -> dict[str, Any]:
+    """Ask for a snapshot, and wait for its end; return how the environment is then."""
+    started = time.monotonic()
+    answer = await alice.call("POST", f"/environments/{name}/snapshots")
+    assert answer.status_code == 202, answer.text
+    while True:
+        shown = await alice.show(name)
+        last = shown["snapshots"][-1] if shown["snapshots"] else None
+        if last and (last["taken_at"] or last["problem"]):
+            return shown
+        assert time.monotonic() - started < MAX_WAIT, shown
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def restore(alice: Asking, name: str, number: int) -> dict[str, Any]:
+    """Restore a snapshot, and wait for the end of that; return how the environment is then."""
+    started = time.monotonic()
+    answer = await alice.call("POST", f"/environments/{name}/restore", json={"snapshot": number})
+    assert answer.status_code == 202, answer.text
+    # While no worker answers, it is not known, and no step is shown.
+    while (shown := await alice.show(name))["restore"] or not shown["steps"]:
+        assert time.monotonic() - started < MAX_WAIT, shown
+        await asyncio.sleep(LOOK_EVERY)
+    return shown
 
 
 class Changing:
@@ -86,28 +121,36 @@ class Changing:
 
     async def take_snapshot(self) -> dict[str, Any]:
         """Ask for a snapshot, and wait for its end; return how the environment is then."""
-        started = time.monotonic()
-        answer = await self._alice.call("POST", f"/environments/{self.name}/snapshots")
-        assert answer.status_code == 202, answer.text
-        while True:
-            shown = await self.show()
-            last = shown["snapshots"][-1] if shown["snapshots"] else None
-            if last and (last["taken_at"] or last["problem"]):
-                return shown
-            assert time.monotonic() - started < MAX_WAIT, shown
-            await asyncio.sleep(LOOK_EVERY)
+        return await take_snapshot(self._alice, self.name)
 
     async def restore(self, number: int) -> dict[str, Any]:
         """Restore a snapshot, and wait for the end of that; return how the environment is then."""
-        started = time.monotonic()
-        answer = await self._alice.call(
-            "POST", f"/environments/{self.name}/restore", json={"snapshot": number}
-        )
-        assert answer.status_code == 202, answer.text
-        while (shown := await self.show())["restore"] or not shown["steps"]:
-            assert time.monotonic() - started < MAX_WAIT, shown
+        return await restore(self._alice, self.name, number)
+
+    def damage(self, number: int) -> None:
+        """Cut the file of a snapshot in half: the pod that restores it begins, and fails."""
+        file = f"/data/moorage-snapshots/{number % 4}.tar.gz"
+        script = f"head -c $(( $(wc -c < {file}) / 2 )) {file} > {file}.cut && mv {file}.cut {file}"
+        pod = f"{self.namespace}-0"
+        self._cluster.run("exec", "-n", self.namespace, pod, "-c", "syncer", "--", "sh", "-c", script)
+
+    async def make_claim(self, name: str) -> str:
+        """Make a claim inside; return the UID of its claim on the host once that is there."""
+        before = self.volumes()
+        await retried(self._cluster, "apply", "-f", "-", kubeconfig=self.config, text=CLAIM.format(name=name))
+        [made] = await self._until(lambda: self.volumes() - before)
+        return made
+
+    async def has_only_volumes(self, volumes: set[str]) -> None:
+        """Wait until the namespace on the host has these claims and no other."""
+        await self._until(lambda: self.volumes() == volumes)
+
+    async def _until(self, look: Callable[[], T]) -> T:
+        ends = time.monotonic() + MAX_WAIT
+        while not (found := look()):
+            assert time.monotonic() < ends, self.volumes()
             await asyncio.sleep(LOOK_EVERY)
-        return shown
+        return found
 
     async def make_config_map(self, name: str) -> None:
         """Make an object inside."""
@@ -225,14 +268,58 @@ async def test_snapshots_are_taken_on_request(changing: Changing) -> None:
 
 
 async def test_a_snapshot_is_restored(changing: Changing) -> None:
-    """Ensures that what was made since is gone, and that what was there before is there."""
+    """Ensures that what was made since is gone, its volumes too, and that what was there before is there."""
+    volumes = changing.volumes()
     await changing.make_config_map("later")
+    later = await changing.make_claim("later")
     started = time.monotonic()
     shown = await changing.restore(5)
     print(f"a restore took {time.monotonic() - started:.1f} s")
     assert shown["restore_problem"] is None, shown["restore_problem"]
+    assert (shown["snapshots"][-1]["number"], shown["snapshots"][-1]["before"]) == (
+        6,
+        "the restore of snapshot 5",
+    )
     assert await changing.config_maps() == {"mine"}
     await changing.keeps_what_is_inside()
+    assert later not in volumes
+    await changing.has_only_volumes(volumes)
+
+
+async def test_a_restore_that_fails_goes_back(changing: Changing) -> None:
+    """Ensures that the reason is the pod's, and that all is there that was there before, its volumes too."""
+    await changing.make_config_map("kept")
+    await changing.make_claim("kept")
+    volumes = changing.volumes()
+    changing.damage(5)
+    started = time.monotonic()
+    shown = await changing.restore(5)
+    print(f"a restore that went back took {time.monotonic() - started:.1f} s")
+    assert (shown["phase"], shown["restore"]) == ("ready", None)
+    problem = shown["restore_problem"]
+    assert problem, "a damaged snapshot was restored"
+    assert "its pod ended with code 1: restore" in problem["cause"], problem
+    assert "unexpected EOF" in problem["cause"], problem
+    assert [one["number"] for one in shown["snapshots"]] == [5, 6, 7]
+    assert await changing.config_maps() == {"mine", "kept"}
+    await changing.keeps_what_is_inside()
+    assert changing.volumes() == volumes
+
+
+async def test_a_snapshot_is_restored_where_pods_are_restricted(
+    real: Stack, cluster: Cluster, alice: Asking
+) -> None:
+    """Ensures that the pod that restores it is let in by the pod security and needs no network."""
+    name = unique("closed")
+    answer = await alice.request(name, template="closed")
+    assert answer.status_code == 202, answer.text
+    await alice.until_phase(name, "ready")
+    await take_snapshot(alice, name)
+    shown = await restore(alice, name, 1)
+    assert shown["restore_problem"] is None, shown["restore_problem"]
+    [pod] = cluster.get("pods", "-n", f"mrg-{name}", "-l", "app=vcluster-snapshot")["items"]
+    assert pod["status"]["phase"] == "Succeeded"
+    await gone(alice, name, cluster, Systems(real))
 
 
 async def test_an_upgrade_changes_the_vcluster_in_place(changing: Changing) -> None:
