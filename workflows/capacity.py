@@ -175,6 +175,7 @@ class CapacityWorkflow(BookingPlaces):
             return
         hosts = await self._survey_elsewhere(found.hosts)
         apply_audit(self._ledger, found.model_copy(update={"hosts": hosts}), self._ended.keys())
+        self._keeper.note_ended_claims(found.ended_claims)
         if not found.is_partial:
             self._audited_at = workflow.now()
             is_known = all(room.known for room in hosts)
@@ -373,9 +374,8 @@ class CapacityWorkflow(BookingPlaces):
     @workflow.query(description="All that is held")
     def reservations(self) -> ReservationList:
         """Return all reservations, and what bookings hold."""
-        return ReservationList(
-            reservations=tuple(self._ledger), bookings=tuple(self._ledger.bookings.values())
-        )
+        bookings = tuple(self._ledger.bookings.values())
+        return ReservationList(reservations=tuple(self._ledger), bookings=bookings)
 
     @workflow.query(description="How the capacity stands")
     def state(self, ask: StateInput) -> CapacityState:

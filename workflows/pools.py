@@ -3,7 +3,7 @@
 Without a pool it does nothing: no command, no timer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -42,6 +42,8 @@ GIVEN_TIME = timedelta(minutes=5)
 _KEEP_PLACES_OF_ENDED_BOOKINGS = "keep-places-of-ended-bookings"
 #: Runs that began before this give the place of a standby away whose start was not answered.
 _KEEP_PLACES_OF_LOST_STARTS = "keep-places-of-lost-starts"
+#: Runs that began before this let what a life was given that never started end by its time.
+_END_GIFTS_OF_LOST_LIVES = "end-gifts-of-lost-lives"
 #: The length of the random part of a standby's name.
 _NAME_LENGTH = 12
 
@@ -108,6 +110,15 @@ class PoolKeeper:
         """End at once what the life was given and has not taken over: no environment comes to it any more."""
         if standby := self._ledger.pools.take_back(name, life):
             self._end(standby, WithdrawInput(reason=f"{name}, which was given it, has ended"))
+
+    def note_ended_claims(self, claims: Iterable[tuple[str, str, int]]) -> None:
+        """End at once what lives were given that are over or have never started, as an audit has found."""
+        for name, life, _ in claims:
+            held = self._ledger.get(name)
+            has_ended = held is None or life not in held.lives
+            is_given = self._ledger.pools.given_to(name, life) is not None
+            if has_ended and is_given and workflow.patched(_END_GIFTS_OF_LOST_LIVES):
+                self.note_end(name, life)
 
     def note_bookings(self) -> None:
         """Note that a booking holds room now, or has ended."""

@@ -31,7 +31,7 @@ from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
 from contracts.template import Template
 from contracts.temporal.booking_start import booking_options
-from contracts.types.naming import OwnerMark, life_id
+from contracts.types.naming import OwnerMark, life_id, request_id
 from starter.auth.policy import Principal
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
 from starter.bookings.reader import BookingNotFound, BookingReader
@@ -40,7 +40,7 @@ from starter.catalogue.loader import Catalogue, offered_templates, unknown_templ
 from starter.catalogue.parameters import read_parameters
 from starter.config_files.reloading import Reloaded
 from starter.environments.people_check import PeopleDirectory, check_people
-from starter.environments.reader import EnvironmentReader
+from starter.environments.reader import EnvironmentReader, Latest
 from starter.environments.requests.service import (
     EnvironmentStarter,
     LeftBehind,
@@ -122,8 +122,8 @@ class BookingService:
             NoCapacity: The hosts have not enough room; the numbers are in the sentence.
             Refused: The event is booked already.
         """
-        request_id = secrets.token_hex(16)
-        request = await self._plan(requested, principal, life_id(request_id))
+        id = secrets.token_hex(16)
+        request = await self._plan(requested, principal, life_id(id))
         if await self.reader.is_open(requested.event):
             raise Refused(_booked_already(requested.event))
         decision = await self._reservations.book(request)
@@ -132,7 +132,7 @@ class BookingService:
         hold = decision.hold
         codes = _new_codes(hold.life, seat_names(hold.event, hold.number))
         start = BookingStart(
-            request_id=request_id, hold=hold, codes=tuple(hash_code(hold.life, one.code) for one in codes)
+            request_id=id, hold=hold, codes=tuple(hash_code(hold.life, one.code) for one in codes)
         )
         try:
             await self._start(start)
@@ -277,7 +277,7 @@ class BookingService:
             return Done(
                 kind=DoneKind.JOINED, message=message, name=seat.name, life=there.life, environment=there.view
             )
-        start, reservation = self._plan_seat(hold, seat.name, principal, people_are_checked)
+        start, reservation = self._plan_seat(hold, seat.name, principal, people_are_checked, latest)
         try:
             outcome = await self._starter.start_or_join(start, reservation)
         except LeftBehind as error:
@@ -287,12 +287,21 @@ class BookingService:
         return done_of(seat.name, outcome)
 
     def _plan_seat(
-        self, hold: BookingHold, name: str, principal: Principal, people_are_checked: bool
+        self,
+        hold: BookingHold,
+        name: str,
+        principal: Principal,
+        people_are_checked: bool,
+        latest: Latest | None,
     ) -> tuple[EnvironmentStart, ReservationRequest]:
-        request_id = secrets.token_hex(16)
+        # The person who asks again means the same life until one has ended: what it was promised, also its
+        # standby, is there if the API was killed before it started it. The date is in it because Temporal
+        # forgets an ended run after a day or later, and no life is made twice.
+        key = f"{hold.life}/{latest.first_run_id if latest else ''}/{datetime.now(UTC):%Y-%m-%d}"
+        id = request_id(principal.email, name, key)
         host = next(iter(hold.seats))
         environment = Environment(
-            mark=OwnerMark.for_request(self._installation.installation, name, request_id),
+            mark=OwnerMark.for_request(self._installation.installation, name, id),
             prefix=self._installation.prefix,
             owner=principal.email,
             spec=Spec(template=hold.template, team=principal.teams[0], labels={BOOKING_LABEL: hold.event}),
@@ -304,7 +313,7 @@ class BookingService:
         )
         start = EnvironmentStart(
             environment=environment,
-            request_id=request_id,
+            request_id=id,
             people_are_checked=people_are_checked,
             timeouts=self._installation.timeouts,
         )

@@ -334,6 +334,16 @@ PROTECTIONS = (
         BOOKINGS, "start_was_not_answered",
     ),
     Protection(
+        "bookings", "a person who asks again means the same life", "starter/bookings/service.py",
+        "id = request_id(principal.email, name, key)", "id = secrets.token_hex(16)",
+        BOOKINGS, "same_standby_by_asking_again",
+    ),
+    Protection(
+        "bookings", "a standby ends with the place of the life that it was given to", "workflows/capacity.py",
+        "        self._keeper.note_ended_claims(found.ended_claims)\n", "",
+        BOOKINGS, "does_not_ask_again",
+    ),
+    Protection(
         "bookings", "a certificate that cannot be read says nothing", "contracts/booking_workflow.py",
         "else not place.is_unproven", "else True",
         "tests/contracts/test_bookings.py", "could_not_read",

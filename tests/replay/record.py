@@ -27,6 +27,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from contracts.bookings import BookingMark
+from contracts.capacity import reconciliation
 from contracts.capacity.models import CAPACITY_ID, Amount, PlacementDecision, ReservationRequest
 from contracts.capacity.runs import CapacityStart
 from contracts.environment import Phase, StepName, System
@@ -795,6 +796,22 @@ async def _lost_start(house: CapacityBench) -> dict[str, WorkflowHistory]:
     return {"capacity-lost-start": await capacity.fetch_history()}
 
 
+async def _lost_life(house: CapacityBench) -> dict[str, WorkflowHistory]:
+    """A life that was given a standby never starts: an audit takes its place back."""
+    await want(house, a_pool())
+    await until_ready(house, 1)
+    with patch.object(reconciliation, "START_GRACE", timedelta(seconds=1)):
+        assert (await house.reservations.reserve(house.ask("never", pool="k"))).standby
+
+        async def is_taken_back() -> bool:
+            return "never" not in await house.held()
+
+        await until(is_taken_back, "its place is taken back")
+    await want(house)
+    await house.until_held()
+    return {"capacity-lost-life": await house.client.get_workflow_handle(CAPACITY_ID).fetch_history()}
+
+
 async def _pools(house: CapacityBench) -> dict[str, WorkflowHistory]:
     """A pool is filled, a standby is handed out, and the pool is emptied."""
     await want(house, a_pool(ready=2))
@@ -1232,6 +1249,8 @@ OF_THE_BOOKINGS = ("booking-renewed", "booking-carried", "booking-at-its-time", 
 OF_ENDED_BOOKING = ("capacity-ended-booking",)
 #: The workflow of the capacity when the start of a booking's standby is not answered.
 OF_LOST_START = ("capacity-lost-start",)
+#: The workflow of the capacity when a life that was given a standby never starts.
+OF_LOST_LIFE = ("capacity-lost-life",)
 #: Runs of an environment that goes on in a new run.
 OF_GIVEN_UP = ("given-up", "given-up-carried")
 AUDIT = timedelta(milliseconds=300)
@@ -1262,6 +1281,7 @@ async def record() -> None:
         (OF_THE_BOOKINGS, _bookings, ()),
         (OF_ENDED_BOOKING, _ended_booking, ()),
         (OF_LOST_START, _lost_start, ()),
+        (OF_LOST_LIFE, _lost_life, ()),
         (OF_GIVEN_UP, _given_up, SHORT_RUNS),
     ):
         if all((HISTORIES / f"{name}.json").exists() for name in names):

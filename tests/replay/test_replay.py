@@ -16,6 +16,7 @@ from tests.replay.record import (
     HISTORIES,
     OF_ENDED_BOOKING,
     OF_GIVEN_UP,
+    OF_LOST_LIFE,
     OF_LOST_START,
     OF_THE_BOOKINGS,
     OF_THE_CAPACITY,
@@ -64,6 +65,7 @@ def test_every_path_has_been_recorded() -> None:
             *OF_THE_BOOKINGS,
             *OF_ENDED_BOOKING,
             *OF_LOST_START,
+            *OF_LOST_LIFE,
             *OF_GIVEN_UP,
         }
         - recorded

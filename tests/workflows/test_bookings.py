@@ -22,6 +22,7 @@ from contracts.capacity.models import CAPACITY_ID
 from contracts.environment import MOORAGE_ACTOR, Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.errors import Refusal, RefusalReason
+from contracts.standby import StandbyEnd, StandbyResult
 from contracts.temporal import workflow_memo
 from contracts.types.naming import STANDBY_NAME_START, name_from_workflow_id, workflow_id
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
@@ -487,16 +488,73 @@ async def test_a_pass_that_fails_or_is_cut_is_made_again(
     assert status.nothing_left
 
 
+async def is_killed_before_the_start(*_: Any) -> None:
+    """What an API that is killed between the place and the start of an environment does then."""
+    raise TemporalUnavailable
+
+
+async def test_a_person_whose_api_was_killed_gets_the_same_standby_by_asking_again(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await bench.book(2)
+    await bench.until_standbys(2)
+    code = made.codes[0].code
+    with monkeypatch.context() as patched:
+        patched.setattr(requests_module, "start_environment", is_killed_before_the_start)
+        with pytest.raises(TemporalUnavailable):
+            await bench.redeem(code, "ann")
+    [given] = {name_from_workflow_id(id) for id in await bench.open_standbys()} - {*await bench.house.held()}
+    done = await bench.redeem(code, "ann")
+    await bench.until_ready("kurs-01")
+    environment = (await bench.house.handle("kurs-01").query(EnvironmentWorkflow.status)).environment
+    assert environment.standby
+    assert environment.standby.name == given
+    place = (await bench.house.held())["kurs-01"]
+    assert place.lives == {done.life}, "there is a claim of a life that never starts"
+
+
+@pytest.mark.parametrize("has_ended", [False, True], ids=["it is not started", "it has ended"])
+async def test_a_repeat_at_the_same_moment_leads_to_one_life(bench: BookingBench, has_ended: bool) -> None:
+    made = await bench.book(2)
+    code = made.codes[0].code
+    former = ""
+    if has_ended:
+        former = (await bench.redeem(code, "ann")).life
+        handle = bench.house.handle("kurs-01")
+        await handle.execute_update(EnvironmentWorkflow.delete, ActorInput(life=former, actor="ann"))
+        await handle.result()
+    answers = await asyncio.gather(*(bench.redeem(code, "ann") for _ in range(4)))
+    [life] = {answer.life for answer in answers}
+    assert life not in ("", former)
+    assert sorted({answer.kind for answer in answers}) in (["created"], ["created", "joined"])
+
+
+async def test_a_standby_that_was_given_to_a_person_who_does_not_ask_again_is_replaced(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that it ends with the place that is taken back, and not minutes later."""
+    made = await bench.book(1)
+    await bench.until_standbys(1)
+    standby = await the_standby(bench)
+    monkeypatch.setattr(requests_module, "start_environment", is_killed_before_the_start)
+    with pytest.raises(TemporalUnavailable):
+        await bench.redeem(made.codes[0].code, "ann")
+    # After this time it cannot start any more, and the next audit takes its place back.
+    monkeypatch.setattr(reconciliation, "START_GRACE", timedelta(seconds=1))
+    handle = bench.house.client.get_workflow_handle(workflow_id(standby), result_type=StandbyResult)
+    async with asyncio.timeout(HANG):
+        result = await handle.result()
+    assert (result.end, result.reason) == (StandbyEnd.ENDED, "kurs-01, which was given it, has ended")
+    await bench.until_standbys(1)
+    assert await the_standby(bench) != standby
+
+
 async def test_a_seat_that_has_a_place_and_may_still_start_keeps_the_booking_open(
     bench: BookingBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that for a person whose API was killed before it started the environment."""
-
-    async def killed(*_: Any) -> None:
-        raise TemporalUnavailable
-
     made = await bench.book(2)
-    monkeypatch.setattr(requests_module, "start_environment", killed)
+    monkeypatch.setattr(requests_module, "start_environment", is_killed_before_the_start)
     with pytest.raises(TemporalUnavailable):
         await bench.redeem(made.codes[0].code, "ann")
     await bench.end()
