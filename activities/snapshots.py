@@ -36,7 +36,8 @@ class Snapshots(SnapshotActivities):
         host, environment = await at_host(self._hosts, input.environment)
         await require_installed(host, environment)
         name, mark = environment.host_name, environment.mark
-        request = SnapshotRequest(request_name(name, input.number), snapshot_path(input.number), mark.labels)
+        wanted = request_name(name, input.number, input.asked_at)
+        request = SnapshotRequest(wanted, snapshot_path(input.number), mark.labels)
 
         async def pending() -> str:
             progress = await host.request_snapshot(name, name, request)

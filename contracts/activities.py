@@ -303,10 +303,14 @@ class SleepActivities(ABC):
 
 
 class SnapshotInput(Frozen):
-    """The environment of which a snapshot is taken; `number` names its request and its file."""
+    """The environment of which a snapshot is taken.
+
+    `number` and `asked_at` name its request, and `number` its file. Older histories have no `asked_at`.
+    """
 
     environment: Environment
     number: int
+    asked_at: datetime | None = None
 
 
 class RestoreSnapshotInput(Frozen):

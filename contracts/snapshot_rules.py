@@ -41,17 +41,23 @@ def snapshot_obstacle(template: Template) -> str:
     return ""
 
 
-def request_name(host_name: str, number: int) -> str:
-    """Return the name of the request for a snapshot in the namespace."""
-    return f"{host_name}-snapshot-{number}"
+def request_name(host_name: str, number: int, asked_at: datetime | None = None) -> str:
+    """Return the name of the request for a snapshot in the namespace, which no other of it has.
+
+    The numbers of snapshots begin again when the record of an environment is lost, and the vCluster keeps a
+    request for a day: without the moment, that of before would be taken for the new one.
+    """
+    return f"{host_name}-snapshot-{number}{f'-{_moment(asked_at)}' if asked_at else ''}"
 
 
 def restore_attempt(started_at: datetime, tries: int) -> str:
-    """Return the name of an attempt to restore a snapshot, which no other of the environment has.
+    """Return the name of an attempt to restore a snapshot, which no other of the environment has."""
+    return f"{_moment(started_at)}-{tries}"
 
-    Its numbers of snapshots begin again when its record is lost, and pods of before may still be there.
-    """
-    return f"{int(started_at.timestamp() * 1000):x}-{tries}"
+
+def _moment(at: datetime) -> str:
+    """Return the millisecond, short and fit for a name."""
+    return f"{int(at.timestamp() * 1000):x}"
 
 
 def restore_name(host_name: str, attempt: str) -> str:

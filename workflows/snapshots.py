@@ -106,7 +106,9 @@ class SnapshotTaker:
                 await workflow.execute_activity_method(  # type: ignore[func-returns-value]
                     SnapshotActivities.take,
                     SnapshotInput(
-                        environment=self._state.status.environment.without_values, number=snapshot.number
+                        environment=self._state.status.environment.without_values,
+                        number=snapshot.number,
+                        asked_at=snapshot.asked_at,
                     ),
                     task_queue=placement.task_queue,
                     schedule_to_close_timeout=placement.limit,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,11 +21,14 @@ from tests.activities.conftest import OTHER_INSTALLATION, Bench, an_environment,
 from tests.activities.test_sleep import changing, made
 from tests.support.deadline import HANG
 
+ASKED_AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 COLUMNS = ("namespace", "kind", "name", "release", "document", "finalizers")
 
 
-def taking(bench: Bench, environment: Environment, number: int = 1, **more: Any) -> Running:
-    input = SnapshotInput(environment=environment, number=number)
+def taking(
+    bench: Bench, environment: Environment, number: int = 1, asked_at: datetime = ASKED_AT, **more: Any
+) -> Running:
+    input = SnapshotInput(environment=environment, number=number, asked_at=asked_at)
     return Running(Snapshots(bench.clients.hosts).take, input, **more)
 
 
@@ -46,11 +50,20 @@ async def test_a_snapshot_is_requested_once_and_leaves_no_options(bench: Bench) 
         taken = taking(bench, environment, attempt=attempt)
         await taken.result()
         [request] = [one for one in requests(bench, environment) if one["kind"] == "ConfigMap"]
-        assert request["name"] == request_name(environment.derived_name, 1)
+        assert request["name"] == request_name(environment.derived_name, 1, ASKED_AT)
         content = json.loads(json.loads(request["document"])["data"]["snapshotRequest"])
         assert content["status"] == {"phase": "Completed"}
         assert content["spec"]["url"] == "container:///data/moorage-snapshots/1.tar.gz"
     await has_no_options(bench, environment)
+
+
+async def test_a_request_of_a_record_that_was_lost_is_not_taken_for_the_new_one(bench: Bench) -> None:
+    """Ensures it because the numbers begin again: the file would be the old one."""
+    environment = await made(bench)
+    for later in (0, 1):
+        await taking(bench, environment, 1, ASKED_AT + timedelta(seconds=later)).result()
+    names = {one["name"] for one in requests(bench, environment) if one["kind"] == "ConfigMap"}
+    assert len(names) == 2
 
 
 async def test_it_says_what_it_waits_for(bench: Bench) -> None:
@@ -105,7 +118,7 @@ async def test_without_a_vcluster_it_says_so(bench: Bench) -> None:
 async def test_the_undo_of_the_vcluster_removes_its_requests(bench: Bench) -> None:
     environment = await made(bench)
     await taking(bench, environment).result()
-    name = request_name(environment.derived_name, 1)
+    name = request_name(environment.derived_name, 1, ASKED_AT)
     assert f"ConfigMap {name}" in await bench.inspect(StepName.VCLUSTER, environment)
     await bench.remove(StepName.VCLUSTER, environment)
     assert requests(bench, environment) == []

@@ -1,5 +1,6 @@
 """Which templates have snapshots, and how requests and files of snapshots are named."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from contracts.snapshot_rules import request_name, snapshot_obstacle, snapshot_p
 from contracts.supported_charts import NEWEST_TESTED
 from contracts.template import Chart, Template
 from tests.activities.conftest import an_environment
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 def template(version: str = NEWEST_TESTED, **control_plane: Any) -> Template:
@@ -58,7 +61,7 @@ def test_a_vcluster_with_its_objects_on_its_volume_takes_snapshots(control_plane
 def test_a_snapshot_takes_the_file_of_one_that_is_not_kept_any_more() -> None:
     """Ensures that one which fails half-way has damaged none of those that are kept."""
     numbers = range(1, 12)
-    assert len({request_name("mrg-demo", number) for number in numbers}) == len(numbers)
+    assert len({request_name("mrg-demo", number, NOW) for number in numbers}) == len(numbers)
     files = [snapshot_path(number) for number in numbers]
     assert len(set(files)) == KEPT_SNAPSHOTS + 1
     for place, file in enumerate(files):
