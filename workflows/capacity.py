@@ -150,15 +150,16 @@ class CapacityWorkflow(BookingPlaces):
         audit.cancel()
 
     async def _audit(self) -> None:
+        started_at = workflow.now()
         # Until then, Temporal may list a closed run as open, and an audit must not adopt it.
-        listed_late = workflow.now() - MAX_LISTING_DELAY
+        listed_late = started_at - MAX_LISTING_DELAY
         for life in [life for life, ended in self._ended.items() if ended <= listed_late]:
             del self._ended[life]
         try:
             found = require_genuine(
                 await workflow.execute_activity_method(
                     CapacityActivities.audit,
-                    AuditInput(now=workflow.now()),
+                    AuditInput(now=started_at),
                     task_queue=undo_queue(workflow.info().task_queue),
                     start_to_close_timeout=ATTEMPT_TIMEOUT,
                     schedule_to_close_timeout=AUDIT_TIMEOUT,
@@ -174,7 +175,8 @@ class CapacityWorkflow(BookingPlaces):
             self._next_audit = workflow.now() + INTERVAL_AFTER_FAILURE
             return
         hosts = await self._survey_elsewhere(found.hosts)
-        apply_audit(self._ledger, found.model_copy(update={"hosts": hosts}), self._ended.keys())
+        found = found.model_copy(update={"hosts": hosts})
+        apply_audit(self._ledger, found, self._ended.keys(), started_at)
         self._keeper.note_ended_claims(found.ended_claims)
         if not found.is_partial:
             self._audited_at = workflow.now()

@@ -9,7 +9,14 @@ from datetime import datetime
 from contracts.bookings import STANDBY_LEAD, seat_names
 from contracts.capacity.bookings import BookingDecision, BookingHold, BookingRequest
 from contracts.capacity.ledger import CapacityLedger
-from contracts.capacity.models import Amount, Limits, PlacementDecision, ReservationRequest, StandbyName
+from contracts.capacity.models import (
+    START_GRACE,
+    Amount,
+    Limits,
+    PlacementDecision,
+    ReservationRequest,
+    StandbyName,
+)
 from contracts.capacity.pools import WantedPool
 from contracts.errors import Refusal, RefusalReason
 from contracts.expiry import format_utc
@@ -17,6 +24,9 @@ from contracts.warm_pool import WarmPool
 
 #: Names of seats in a refusal: with one of them, a person finds the others.
 MAX_NAMES = 3
+#: The room of a booking that has not started so long after it was held is given back: by the audit after the
+#: one in which it may still start, two minutes later by default.
+GIVEN_BACK_AFTER = 2 * START_GRACE
 #: Standbys of one booking that are made at the same time: all must be there within the quarter of an hour
 #: before it begins.
 MAX_MAKING_FOR_BOOKING = 5
@@ -39,10 +49,10 @@ def decide_booking(ledger: CapacityLedger, request: BookingRequest, now: datetim
     Standbys of warm pools give way to seats; environments and other bookings do not.
     """
     if held := ledger.bookings.get(request.life):
-        return BookingDecision(hold=held)
-    if any(hold.event == request.event for hold in ledger.bookings.values()):
-        message = f"{request.event} is booked already: choose another name for the event."
-        return _refused(RefusalReason.OTHER_OWNER, message)
+        # It is about to start again, and the audit waits for that.
+        return BookingDecision(hold=held.model_copy(update={"made_at": now}))
+    if other := next((hold for hold in ledger.bookings.values() if hold.event == request.event), None):
+        return _refused(RefusalReason.OTHER_OWNER, _booked_sentence(other, now))
     if taken := [name for name in seat_names(request.event, request.seats) if ledger.get(name)]:
         names = ", ".join(taken[:MAX_NAMES]) + (", …" if taken[MAX_NAMES:] else "")
         message = (
@@ -134,6 +144,17 @@ def _room_refusal(ledger: CapacityLedger, request: BookingRequest, rooms: dict[s
     message = f"{request.event} asks for {request.seats} seats from {template}; {', '.join(parts)}."
     message += f" Of the bookings there, {', '.join(held)}." if held else ""
     return _refused(RefusalReason.NO_ROOM if rooms else RefusalReason.NOT_KNOWN, message)
+
+
+def _booked_sentence(hold: BookingHold, now: datetime) -> str:
+    """Say that the event is booked, or when it can be if the request that holds it was cut off."""
+    given_back = hold.made_at + GIVEN_BACK_AFTER
+    if now < given_back:
+        return (
+            f"{hold.event} is held by another request for a booking: choose another name for the event, or "
+            f"try again after {format_utc(given_back)}, when its room is free if that request was cut off."
+        )
+    return f"{hold.event} is booked already: choose another name for the event."
 
 
 def _refused(reason: RefusalReason, message: str) -> BookingDecision:

@@ -58,10 +58,13 @@ def ended_claims(held: Reservation, latest: LatestLife | None, now: datetime) ->
     ]
 
 
-def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> None:
+def apply_audit(
+    ledger: CapacityLedger, found: AuditResult, ended: Set[str], started_at: datetime | None = None
+) -> None:
     """Make the ledger agree with the audit, except for changes since the audit started.
 
-    A claim that was made again stays. The lives in `ended` are over and are not adopted.
+    A claim that was made again stays, and so does a booking that asked again after `started_at`. The lives in
+    `ended` are over and are not adopted.
     """
     ledger.hosts = {room.name: _last_known(ledger.hosts.get(room.name), room) for room in found.hosts}
     for name, life, made in found.ended_claims:
@@ -71,7 +74,9 @@ def apply_audit(ledger: CapacityLedger, found: AuditResult, ended: Set[str]) -> 
         if there.lives.isdisjoint(ended):
             ledger.put(_merged(ledger.get(there.name), there))
     for life in found.ended_bookings:
-        ledger.bookings.pop(life, None)
+        held_for = ledger.bookings.get(life)
+        if held_for and (started_at is None or held_for.made_at <= started_at):
+            del ledger.bookings[life]
     for hold in found.bookings:
         if hold.life not in ended:
             ledger.bookings.setdefault(hold.life, hold)

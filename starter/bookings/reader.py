@@ -1,5 +1,6 @@
 """Reads bookings from their runs in Temporal: the list without a worker, one by its workflow."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
@@ -7,8 +8,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.booking_workflow import BOOKING_WORKFLOW, BookingPhase, BookingStatus
 from contracts.bookings import booking_id, event_of
-from contracts.temporal import booking_start, search_attributes
+from contracts.temporal import booking_start, search_attributes, workflow_memo
 from starter.bookings.schemas import BookingRow, BookingView, booking_view
+from starter.environments.run_description import memo_value
 from starter.temporal.errors import CALL_TIMEOUT, QUERY_TIMEOUT, NoWorker, map_rpc_errors
 from worker.codec import DecodeError
 from workflows.booking import BookingWorkflow
@@ -27,6 +29,15 @@ class BookingNotFound(Exception):
 
     def __init__(self, event: str) -> None:
         super().__init__(f'There is no booking "{event[:80]}": `moorage bookings` lists them.')
+
+
+@dataclass(frozen=True)
+class LatestBooking:
+    """The last run of an event's latest booking, the request that it came from, and whether it is open."""
+
+    run_id: str
+    request_id: str
+    is_open: bool
 
 
 class BookingReader:
@@ -48,10 +59,13 @@ class BookingReader:
             runs = self._client.list_workflows(_OPEN, limit=MAX_LISTED, rpc_timeout=CALL_TIMEOUT)
             return tuple([row async for run in runs if (row := await _row_of(run))])
 
-    async def is_open(self, event: str) -> bool:
-        """Return whether the event has a booking that is not over."""
+    async def latest(self, event: str) -> LatestBooking | None:
+        """Return the latest booking of the event without a query to a worker; None if Temporal has none."""
         run = await self._describe(event)
-        return run is not None and run.status is WorkflowExecutionStatus.RUNNING
+        if run is None:
+            return None
+        request_id = await memo_value(run, workflow_memo.REQUEST_ID, "")
+        return LatestBooking(run.run_id, request_id, is_open=run.status is WorkflowExecutionStatus.RUNNING)
 
     async def read(self, event: str) -> BookingView:
         """Return the latest booking of the event; raise BookingNotFound or NoWorker."""

@@ -4,7 +4,6 @@ Booking: plan, hold the room in the capacity workflow, start the booking's workf
 booking of the code, have its workflow give the seat to the person, start the environment of the seat.
 """
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +33,7 @@ from contracts.temporal.booking_start import booking_options
 from contracts.types.naming import OwnerMark, life_id, request_id
 from starter.auth.policy import Principal
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
-from starter.bookings.reader import BookingNotFound, BookingReader
+from starter.bookings.reader import BookingNotFound, BookingReader, LatestBooking
 from starter.bookings.schemas import BookingCodes, BookingView, SeatCode, booking_view
 from starter.catalogue.loader import Catalogue, offered_templates, unknown_template
 from starter.catalogue.parameters import read_parameters
@@ -117,15 +116,19 @@ class BookingService:
     async def book(self, requested: RequestedBooking, principal: Principal) -> BookingCodes:
         """Hold the room and start the booking, or do neither; return the codes of its seats.
 
+        A repeat goes on where the request of before was cut off: it holds the same room.
+
         Raises:
             InvalidRequest: A field is wrong.
             NoCapacity: The hosts have not enough room; the numbers are in the sentence.
             Refused: The event is booked already.
         """
-        id = secrets.token_hex(16)
-        request = await self._plan(requested, principal, life_id(id))
-        if await self.reader.is_open(requested.event):
+        template = self._check(requested, principal)
+        latest = await self.reader.latest(requested.event)
+        if latest and latest.is_open:
             raise Refused(_booked_already(requested.event))
+        id = _request_id_of(requested, principal, latest)
+        request = await self._plan(requested, template, principal, life_id(id))
         decision = await self._reservations.book(request)
         if decision.refusal or decision.hold is None:
             raise NoCapacity(decision.refusal or _booked_already(requested.event), None)
@@ -137,7 +140,10 @@ class BookingService:
         try:
             await self._start(start)
         except WorkflowAlreadyStartedError:
-            await self._reservations.end_booking(hold.life)
+            latest = await self.reader.latest(requested.event)
+            # A repeat at the same moment may have started it: then the room is held for that.
+            if latest and latest.request_id not in ("", id):
+                await self._reservations.end_booking(hold.life)
             raise Refused(_booked_already(requested.event)) from None
         except TemporalUnavailable as error:
             # After any other error it may have started, so keep the room; the audit gives it back if not.
@@ -163,7 +169,8 @@ class BookingService:
 
     async def end(self, event: str, principal: Principal) -> BookingView:
         """End the booking now; one that is over is shown as it has ended."""
-        if await self.reader.is_open(event):
+        latest = await self.reader.latest(event)
+        if latest and latest.is_open:
             try:
                 status: BookingStatus = await self._update(event, _END, EndNowInput(actor=principal.email))
                 _log.info("booking ended", booking=event, actor=principal.email)
@@ -172,7 +179,8 @@ class BookingService:
                 pass  # It has just ended by itself.
         return await self.reader.read(event)
 
-    async def _plan(self, requested: RequestedBooking, principal: Principal, life: str) -> BookingRequest:
+    def _check(self, requested: RequestedBooking, principal: Principal) -> Template:
+        """Return the template of the booking; raise InvalidRequest with every problem."""
         offered = offered_templates(self._catalogue.current(), principal)
         template = next((one for one in offered if one.name == requested.template), None)
         now = datetime.now(UTC)
@@ -190,6 +198,11 @@ class BookingService:
             problems += _parameter_problems(template)
         if problems or template is None:
             raise InvalidRequest(problems)
+        return template
+
+    async def _plan(
+        self, requested: RequestedBooking, template: Template, principal: Principal, life: str
+    ) -> BookingRequest:
         mark = BookingMark(event=requested.event, life=life, ends_at=requested.ends_at)
         environment = Environment(
             mark=OwnerMark.for_request(self._installation.installation, "standby", template.name),
@@ -197,7 +210,7 @@ class BookingService:
             owner="",
             spec=Spec(template=template.name, team="", labels={BOOKING_LABEL: requested.event}),
             template=template.with_parameters({}),
-            ttl=requested.ends_at - now,
+            ttl=requested.ends_at - datetime.now(UTC),
             host="",
             has_identity_provider=False,
             is_standby=True,
@@ -346,6 +359,18 @@ class BookingService:
         )
         async with map_update_errors(UPDATE_TIMEOUT):
             return await send_until_taken(lambda: handle.execute_update(update, ask))
+
+
+def _request_id_of(requested: RequestedBooking, principal: Principal, latest: LatestBooking | None) -> str:
+    """Return the same id for the same request until it has led to a booking.
+
+    The date is in it because Temporal forgets an ended run after a day or later, and no life is made twice.
+    """
+    now = datetime.now(UTC)
+    moments = (at.astimezone(UTC).isoformat() for at in (requested.starts_at, requested.ends_at))
+    of_before = latest.run_id if latest else ""
+    key = "/".join((requested.template, str(requested.seats), *moments, of_before, f"{now:%Y-%m-%d}"))
+    return request_id(principal.email, requested.event, key)
 
 
 def _new_codes(life: str, names: Any) -> tuple[SeatCode, ...]:

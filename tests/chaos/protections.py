@@ -335,13 +335,24 @@ PROTECTIONS = (
     ),
     Protection(
         "bookings", "a person who asks again means the same life", "starter/bookings/service.py",
-        "id = request_id(principal.email, name, key)", "id = secrets.token_hex(16)",
+        "id = request_id(principal.email, name, key)", "id = f\"{datetime.now(UTC)}\"",
         BOOKINGS, "same_standby_by_asking_again",
     ),
     Protection(
         "bookings", "a standby ends with the place of the life that it was given to", "workflows/capacity.py",
         "        self._keeper.note_ended_claims(found.ended_claims)\n", "",
         BOOKINGS, "does_not_ask_again",
+    ),
+    Protection(
+        "bookings", "the same request for a booking goes on where it was cut off",
+        "starter/bookings/service.py",
+        "id = _request_id_of(requested, principal, latest)", "id = f\"{datetime.now(UTC)}\"",
+        BOOKINGS, "goes_on_where_the_one_of_before",
+    ),
+    Protection(
+        "bookings", "a repeat does not give the room of the booking back", "starter/bookings/service.py",
+        'if latest and latest.request_id not in ("", id):', "if True:",
+        BOOKINGS, "at_the_same_moment_one_books",
     ),
     Protection(
         "bookings", "a certificate that cannot be read says nothing", "contracts/booking_workflow.py",

@@ -48,7 +48,7 @@ from tests.contracts.test_pools import a_pool, a_standby_environment, hold, name
 from tests.support.booking_views import an_ended
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def a_booking(event: str = "kurs", seats: int = 2, **fields: Any) -> BookingRequest:
@@ -149,6 +149,34 @@ def test_the_scarcest_resource_decides() -> None:
 def test_a_booking_without_a_host_that_has_reported_may_be_asked_for_again() -> None:
     ledger = CapacityLedger([HostCapacity(name="one", known=False)])
     assert reason_of(decide_booking(ledger, a_booking(), NOW)) is RefusalReason.NOT_KNOWN
+
+
+def test_a_booking_that_asks_again_is_about_to_start_again() -> None:
+    """Ensures that an audit that has not seen it ask again does not give its room back."""
+    ledger = a_ledger()
+    book(ledger)
+    again = admit_booking(ledger, a_booking(), NOW + 2 * MINUTE).hold
+    assert again
+    assert again.made_at == NOW + 2 * MINUTE
+    found = AuditResult(hosts=tuple(ledger.hosts.values()), ended_bookings=(again.life,))
+    apply_audit(ledger, found, set(), NOW + MINUTE)
+    assert ledger.bookings == {again.life: again}
+    apply_audit(ledger, found, set(), NOW + 3 * MINUTE)
+    assert ledger.bookings == {}
+
+
+def test_another_request_for_an_event_says_when_to_try_again() -> None:
+    ledger = a_ledger()
+    book(ledger)
+    refused = decide_booking(ledger, a_booking(life="another"), NOW + MINUTE).refusal
+    assert refused
+    assert refused.message == (
+        "kurs is held by another request for a booking: choose another name for the event, or try again "
+        "after 2026-05-04 12:04:00 UTC, when its room is free if that request was cut off."
+    )
+    later = decide_booking(ledger, a_booking(life="another"), NOW + 4 * MINUTE).refusal
+    assert later
+    assert later.message == "kurs is booked already: choose another name for the event."
 
 
 def test_an_event_is_booked_once_and_not_over_names_that_are_taken() -> None:

@@ -35,6 +35,8 @@ class Course:
         #: The person of each seat whose code was good.
         self.people: dict[str, Person] = {}
         self.systems = Systems(stack)
+        #: Each repeat is the same request.
+        self._now = datetime.now(UTC)
         self._stack = stack
         self._reservations = Reservations(client)
 
@@ -70,8 +72,7 @@ class Course:
 
     async def ask_to_book(self, seats: int) -> httpx.Response | None:
         """Ask for the booking once."""
-        now = datetime.now(UTC)
-        begin, end = now - timedelta(minutes=5), now + timedelta(hours=2)
+        begin, end = self._now - timedelta(minutes=5), self._now + timedelta(hours=2)
         body = {"event": self.event, "template": "small", "seats": seats}
         times = {"from": begin.isoformat(), "until": end.isoformat()}
         return await self.call(ALICE, "POST", "/bookings", json=body | times)

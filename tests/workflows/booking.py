@@ -91,16 +91,19 @@ class BookingBench:
             starter=EnvironmentStarter(house.client, reader, house.reservations),
         )
 
-    async def book(
+    def wanted(
         self,
         seats: int = 2,
         event: str = "kurs",
         starts_in: timedelta = timedelta(minutes=-30),
         ends_in: timedelta = timedelta(hours=1),
-    ) -> BookingCodes:
-        """Book an event that has started, unless `starts_in` says otherwise."""
+    ) -> RequestedBooking:
+        """A request for an event that has started, unless `starts_in` says otherwise."""
         now = datetime.now(UTC)
-        wanted = RequestedBooking(event, "small", seats, now + starts_in, now + ends_in)
+        return RequestedBooking(event, "small", seats, now + starts_in, now + ends_in)
+
+    async def book(self, seats: int = 2, event: str = "kurs", **times: timedelta) -> BookingCodes:
+        wanted = self.wanted(seats, event, **times)
         return await patiently(lambda: self.service.book(wanted, PIA))
 
     async def redeem(self, code: str, who: str) -> Done:

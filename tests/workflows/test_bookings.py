@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,8 @@ from contracts.temporal import workflow_memo
 from contracts.types.naming import STANDBY_NAME_START, name_from_workflow_id, workflow_id
 from starter.bookings.codes import hash_code, is_of_booking, make_code, read_code
 from starter.bookings.reader import BookingNotFound
-from starter.bookings.service import WrongCode
+from starter.bookings.schemas import BookingCodes
+from starter.bookings.service import BookingService, WrongCode
 from starter.environments.requests import service as requests_module
 from starter.temporal.errors import TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused
@@ -446,6 +448,49 @@ async def test_a_start_whose_answer_is_lost_is_held_if_it_was_done_and_else_give
         await bench.book(2)
     new = await bench.renew_codes()
     await bench.redeem(new.codes[0].code, "ann")
+
+
+async def test_the_same_request_goes_on_where_the_one_of_before_was_cut_off(
+    bench: BookingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = bench.wanted(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(BookingService, "_start", is_killed_before_the_start)
+        with pytest.raises(TemporalUnavailable):
+            await bench.service.book(wanted, PIA)
+    for who, other in ((person("bob"), wanted), (PIA, replace(wanted, seats=1))):
+        with pytest.raises(Refused, match=r"kurs is held by another request .* or try again after 20.* UTC"):
+            await bench.service.book(other, who)
+    made = await patiently(lambda: bench.service.book(wanted, PIA))
+    assert await bench.held() == 2
+    assert (await bench.redeem(made.codes[1].code, "ann")).name == "kurs-02"
+    with pytest.raises(Refused, match="booked already"):
+        await bench.service.book(wanted, PIA)
+    await bench.house.until_audited(2)
+    assert await bench.held() == 2
+
+
+async def test_of_the_same_request_at_the_same_moment_one_books(bench: BookingBench) -> None:
+    """Ensures that the others do not give its room back."""
+    wanted = bench.wanted(2)
+    answers = await asyncio.gather(
+        *(patiently(lambda: bench.service.book(wanted, PIA)) for _ in range(4)), return_exceptions=True
+    )
+    [made] = [one for one in answers if isinstance(one, BookingCodes)]
+    assert {type(one) for one in answers} == {BookingCodes, Refused}
+    await bench.redeem(made.codes[0].code, "ann")
+    assert await bench.held() == 2
+
+
+async def test_the_same_request_after_the_end_is_another_booking(bench: BookingBench) -> None:
+    wanted = bench.wanted(2)
+    await patiently(lambda: bench.service.book(wanted, PIA))
+    await bench.end()
+    first = await end_of(bench)
+    again = await patiently(lambda: bench.service.book(wanted, PIA))
+    assert again.booking.event == "kurs"
+    assert (await bench.status()).life != first.life
+    assert await bench.held() == 2
 
 
 async def test_a_start_that_temporal_rejects_holds_nothing(
