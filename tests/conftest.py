@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -165,15 +166,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduler
 
 
+#: What marks all tests of a file as slow.
+_ALL_SLOW = re.compile(r"^pytestmark = .*pytest\.mark\.slow", re.MULTILINE)
 #: Folders whose `conftest.py` marks every test in them with the folder's own name.
 MARKED_WHOLE = ("e2e", "chart", "keycloak", "ui")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what `-m` leaves out whole: every process of a run would import it, even a browser."""
-    folder = collection_path.name
-    is_whole = collection_path.parent == _ROOT and folder in MARKED_WHOLE
-    return (is_whole and f"not {folder}" in config.option.markexpr) or None
+    folder, chosen = collection_path.name, config.option.markexpr
+    if collection_path.parent == _ROOT and folder in MARKED_WHOLE:
+        return f"not {folder}" in chosen or None
+    if collection_path.suffix != ".py" or "slow" not in chosen:
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    is_left_out = _ALL_SLOW.search(text) if "not slow" in chosen else "pytest.mark.slow" not in text
+    return bool(is_left_out) or None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -131,6 +131,7 @@ def a_queue() -> str:
     return f"edge-{next(_NUMBERS)}"
 
 
+@pytest.mark.slow
 async def test_the_workflow_gets_the_receipt_of_a_call_that_it_cancelled(client: Client) -> None:
     queue = a_queue()
     async with a_worker(client, queue, Steps()):
@@ -166,6 +167,7 @@ async def test_a_stopping_worker_lets_go_of_waits_at_once_and_another_takes_them
     assert (first.tries, second.tries) == (1, 1)
 
 
+@pytest.mark.slow
 async def test_a_stopping_worker_finishes_its_calls(client: Client) -> None:
     queue, steps = a_queue(), Steps()
     async with a_worker(client, queue, steps):

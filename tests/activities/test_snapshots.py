@@ -127,6 +127,7 @@ async def test_the_undo_of_the_vcluster_removes_its_requests(bench: Bench) -> No
     assert bench.systems.counts(environment) == {}
 
 
+@pytest.mark.slow
 async def test_the_undo_removes_a_request_that_the_vcluster_still_holds(bench: Bench) -> None:
     """Ensures that the finalizer of a controller that runs no more holds nothing up."""
     environment = await made(bench)
@@ -154,6 +155,7 @@ async def test_the_undo_is_repeated_when_a_call_of_it_fails(bench: Bench, operat
     assert requests(bench, environment) == []
 
 
+@pytest.mark.slow
 async def test_what_comes_after_the_undo_is_found_and_removed(bench: Bench) -> None:
     """Ensures that an inspection finds a late request, and that the next pass removes it."""
     environment = await made(bench)

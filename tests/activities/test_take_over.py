@@ -264,6 +264,7 @@ async def test_no_vcluster_is_made_for_a_standby_that_none_could_take_over(
     await undo(bench, standby)
 
 
+@pytest.mark.slow
 async def test_a_standby_that_cannot_be_reached_is_not_taken_over(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_volume_whose_release_was_removed_before_is_deleted_by_the_next_
     assert not host.there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("retained", "released"), [(False, True), (True, False)], ids=["goes-with-its-claim", "not-released-yet"]
 )

@@ -174,6 +174,7 @@ async def test_it_holds_up_no_other_repository(repository: Repository) -> None:
     server.close()
 
 
+@pytest.mark.slow
 async def test_a_pull_ends_at_its_limit(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chart_pull, "PULL_TIMEOUT", timedelta(seconds=3))
     async with a_store() as charts:

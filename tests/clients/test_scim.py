@@ -85,6 +85,7 @@ async def person(scim: Scim, email: str = "alice@example.com") -> str:
     return user.id
 
 
+@pytest.mark.slow
 async def test_check_passes_with_the_right_token_and_only_with_it(directory: Directory, scim: Scim) -> None:
     await scim.check()
     stranger = directory.client(token="another-token")

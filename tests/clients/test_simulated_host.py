@@ -225,6 +225,7 @@ class TestReleases:
         with pytest.raises(NotFound):
             await host.install_release("moor-nowhere", "demo", CHART, {}, {})
 
+    @pytest.mark.slow
     async def test_start_in_words_and_without_a_kubeconfig(self, tmp_path: Path) -> None:
         # So slow that the first stage is seen on any machine.
         with running_host(tmp_path, start=3600) as slow:

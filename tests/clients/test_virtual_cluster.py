@@ -276,6 +276,7 @@ class TestKubectl:
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
+    @pytest.mark.slow
     async def test_takes_the_kubeconfig_as_written(
         self, tmp_path: Path, kubeconfig: Kubeconfig, virtual: VirtualCluster
     ) -> None:

@@ -78,6 +78,7 @@ class TestWhoGetsIn:
             assert "secret-of-zoe" not in http.get("/Users").text
 
 
+@pytest.mark.slow
 def test_what_was_answered_outlives_a_kill(database: Path) -> None:
     [url], process = start_stand_ins(directory=options(database))
     with client(url) as http:
@@ -103,12 +104,14 @@ def test_what_was_answered_outlives_a_kill(database: Path) -> None:
             assert http.post("/Groups", json=GROUP).status_code == 409, "uniqueness was forgotten"
 
 
+@pytest.mark.slow
 def test_other_people_may_be_seeded(database: Path) -> None:
     people = ("mary@example.org", "peter@example.org")
     with running_stand_ins(directory=options(database, people=people)) as [url]:
         assert names(url, "Users") == set(people)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("allow", "made"), [(False, 1), (True, 10)])
 async def test_ten_creates_of_one_name_at_once_make_one_group_or_ten(
     database: Path, allow: bool, made: int
@@ -126,6 +129,7 @@ async def test_ten_creates_of_one_name_at_once_make_one_group_or_ten(
     assert count == made
 
 
+@pytest.mark.slow
 def test_its_storage_does_what_the_library_asks_of_one() -> None:
     """Run separately: otherwise each process of a run would import the library, which takes seconds."""
     command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).with_name("storage_contract.py"))]

@@ -603,6 +603,7 @@ class TestThrottling:
         assert (answer.status_code, "Retry-After" in answer.headers) == (429, False)
         assert http.get("/v1.0/groups").status_code == 200
 
+    @pytest.mark.slow
     def test_limits_writes_in_a_window(self, tmp_path: Path) -> None:
         behaviour = {"lag": 0, "write_limit": 2, "write_window": 3600}
         given = options(tmp_path / "entra.sqlite", behaviour=behaviour)
@@ -642,6 +643,7 @@ class TestFaults:
         assert {"group.create", "group.upsert", "member.add", "token"} <= set(calls)
 
 
+@pytest.mark.slow
 def test_what_was_answered_outlives_a_kill(tmp_path: Path) -> None:
     given = options(tmp_path / "entra.sqlite", behaviour={"lag": FOREVER})
     [url], process = start_stand_ins(entra=given)

@@ -227,6 +227,7 @@ class StatefulSetApi:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_a_statefulset_is_scaled_as_in_kubernetes(running: RunningHost) -> None:
     """Ensures the vendor's pause: what the syncer has made stays until it is deleted."""
     client = running.client()

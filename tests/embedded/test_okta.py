@@ -484,6 +484,7 @@ class TestFaults:
         assert {"group.create", "member.add", "member.list", "group.find", "token"} <= set(calls)
 
 
+@pytest.mark.slow
 def test_what_was_answered_outlives_a_kill_with_its_lag(tmp_path: Path) -> None:
     given = options(tmp_path / "okta.sqlite")
     [url], process = start_stand_ins(okta=given)
@@ -505,6 +506,7 @@ def test_what_was_answered_outlives_a_kill_with_its_lag(tmp_path: Path) -> None:
         assert names(http.get("/api/v1/groups", params=search)) == ["moor-a"]
 
 
+@pytest.mark.slow
 def test_ten_creates_of_one_name_at_once_make_one_group(url: str) -> None:
     import asyncio
 

@@ -187,6 +187,7 @@ def make_cluster(stand_in: RafayStandIn, name: str) -> tuple[str, str, str]:
     return edges, cluster["id"], token
 
 
+@pytest.mark.slow
 def test_state_survives_even_a_kill(tmp_path: Path) -> None:
     stand_in = RafayStandIn(tmp_path)
     with stand_in:
@@ -198,6 +199,7 @@ def test_state_survives_even_a_kill(tmp_path: Path) -> None:
         assert stand_in.rows("SELECT name, token FROM clusters WHERE id = ?", id) == [("survivor", token)]
 
 
+@pytest.mark.slow
 def test_forced_deletion_interrupted_by_a_restart_is_finished_after_it(tmp_path: Path) -> None:
     with RafayStandIn(tmp_path) as stand_in:
         edges, id, _ = make_cluster(stand_in, "interrupted")
@@ -212,6 +214,7 @@ def test_forced_deletion_interrupted_by_a_restart_is_finished_after_it(tmp_path:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_end_lets_go_of_agents_on_the_line_first(tmp_path: Path) -> None:
     stand_in = RafayStandIn(tmp_path)
     with stand_in:
@@ -234,6 +237,7 @@ def test_end_lets_go_of_agents_on_the_line_first(tmp_path: Path) -> None:
         assert answer.strip() == b"200", "the check-in was held until it was cut off"
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     stand_in = RafayStandIn(tmp_path)
     with stand_in:

@@ -62,6 +62,7 @@ def test_standins_do_not_start_on_a_taken_port(tmp_path: Path) -> None:
     assert "Address already in use" in without.stderr
 
 
+@pytest.mark.slow
 def test_all_stand_ins_end_with_their_parent(tmp_path: Path) -> None:
     urls, process = start_stand_ins(
         control_plane={"database": tmp_path / "rafay.sqlite", "api_key": "k"},

@@ -302,6 +302,7 @@ class TestCertificate:
         with VirtualCaller(new_vcluster(running, namespace), authority, tmp_path, pair) as alice:
             assert status_of(alice.get("/version")) == (401, "Unauthorized")
 
+    @pytest.mark.slow
     def test_works_after_a_restart(self, tmp_path: Path) -> None:
         key = new_key()
         with running_host(tmp_path) as first:
@@ -514,6 +515,7 @@ class TestFaults:
         yield
         set_faults(running.url)
 
+    @pytest.mark.slow
     def test_lose_the_answer_to_a_create_or_an_approval(
         self, running: RunningHost, admin: VirtualCaller
     ) -> None:

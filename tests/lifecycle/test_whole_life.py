@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from clients.host.kubeconfig import Kubeconfig
 from clients.virtual_cluster import VirtualClusterApi
 from embedded.stack.stack import Stack
@@ -42,6 +44,7 @@ async def test_it_is_made_whole_and_leaves_nothing(asking: Asking, systems: Syst
     assert systems.holds(name) == {}, "the certificate says that nothing is left"
 
 
+@pytest.mark.slow
 async def test_without_an_identity_provider_people_are_members_in_the_control_plane(
     plain_stack: Stack,
 ) -> None:
@@ -58,6 +61,7 @@ async def test_without_an_identity_provider_people_are_members_in_the_control_pl
     assert systems.holds(name) == {}
 
 
+@pytest.mark.slow
 async def test_the_same_name_again_is_a_new_life_with_new_credentials(
     asking: Asking, systems: Systems
 ) -> None:

@@ -197,6 +197,7 @@ async def test_another_user_of_the_machine_does(by_another_user: None) -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.slow
 async def test_the_embedded_stack_tells_its_web_ui(tmp_path: Path) -> None:
     parts = frozenset({Part.TEMPORAL, Part.CODEC_SERVER})
     async with (

@@ -184,6 +184,7 @@ def test_a_dead_endpoint_costs_spans_only(collected: Collector) -> None:
     assert [line["log_level"] for line in said] == ["warning"]
 
 
+@pytest.mark.slow
 def test_a_hung_endpoint_ends_in_time(collected: Collector) -> None:
     """Ensures that the queue is bounded, that its caller never waits, and that the end comes."""
     collected.hang.set()

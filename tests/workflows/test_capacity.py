@@ -113,6 +113,7 @@ async def test_fifty_at_once_never_overbook(namespace: WorkflowEnvironment) -> N
         assert len(await house.held()) == 14
 
 
+@pytest.mark.slow
 async def test_several_apis_at_once_never_overbook(namespace: WorkflowEnvironment) -> None:
     """Ensures the same when each request comes with a separate update, as from many processes."""
     async with a_house({"one": most(5)}, server=namespace) as house, house.worker():
@@ -135,6 +136,7 @@ async def test_quotas_under_the_same_race(house: CapacityBench, whose: str) -> N
     assert (await house.reservations.reserve(bobs)).host == "one"
 
 
+@pytest.mark.slow
 async def test_twenty_for_one_name(house: CapacityBench) -> None:
     """Ensures that twenty clients that ask at once for one name have one place and one environment."""
     answers = await at_once(20, lambda number: house.request("shared", f"r-{number}", quotas=team(most(1))))
@@ -185,6 +187,7 @@ async def test_placed_where_there_is_most_room(namespace: WorkflowEnvironment) -
 # --- given back -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_given_back_when_deleted(house: CapacityBench) -> None:
     """Ensures that a deleted environment holds its place until nothing is left of it, and no longer."""
     house.script.before["project.remove"] = waits
@@ -250,6 +253,7 @@ async def test_a_name_is_free_for_the_next_life_at_once(house: CapacityBench) ->
     assert (await house.held())["again"].owner == "bob@example.com"
 
 
+@pytest.mark.slow
 async def test_a_place_for_which_nothing_begins(namespace: WorkflowEnvironment) -> None:
     """Ensures that a place whose life never begins is kept while it may yet, and is free after that."""
     async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
@@ -290,6 +294,7 @@ async def test_a_late_word_about_an_earlier_life(house: CapacityBench) -> None:
 # --- healed -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_the_workflow_is_terminated(
     namespace: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +326,7 @@ async def test_the_workflow_is_terminated(
         assert "env-0" not in after, "one that is over holds a place again"
 
 
+@pytest.mark.slow
 async def test_what_has_no_place_is_given_one_and_ends_are_followed(namespace: WorkflowEnvironment) -> None:
     """Ensures that an audit takes up what it does not know, and sees when an end has moved."""
     async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
@@ -359,6 +365,7 @@ async def test_what_a_run_of_an_earlier_version_holds(namespace: WorkflowEnviron
         assert (held.size, held.host, set(held.lives)) == (SIZE, "one", {start.environment.mark.life})
 
 
+@pytest.mark.slow
 async def test_what_is_over_and_still_listed_as_open(namespace: WorkflowEnvironment) -> None:
     """Ensures that a late list gives no place back to a life that has just given it up."""
     async with a_house({"one": most(1)}, audit=SOON, server=namespace) as house, house.worker():
@@ -439,6 +446,7 @@ async def test_what_clusters_report_and_what_the_settings_say(namespace: Workflo
         }
 
 
+@pytest.mark.slow
 async def test_a_host_that_does_not_answer(namespace: WorkflowEnvironment) -> None:
     """Ensures that a host of unknown size gets no environment, and that its last report counts later."""
     away = Nodes("one", [NodeCapacity("40", "160Gi")], is_away=True)
@@ -547,6 +555,7 @@ async def test_what_sleeps_gives_its_cpu_to_others_and_asks_for_it_again(
         assert (await house.state()).hosts[0].reserved == SIZE
 
 
+@pytest.mark.slow
 async def test_a_new_capacity_workflow_knows_who_sleeps(namespace: WorkflowEnvironment) -> None:
     async with a_house({"one": most(10)}, server=namespace) as house, house.worker():
         sleeper = await house.begin("sleeper")

@@ -57,6 +57,7 @@ def test_what_builds_on_a_step_is_done_again_after_it(drifted: set[DriftKind], s
     assert [step.value for step in steps_to_repair(drifted)] == steps
 
 
+@pytest.mark.slow
 async def test_a_repair_does_the_step_and_what_builds_on_it(bench: Bench) -> None:
     life = await ready(bench, "drift-group")
     bench.script.calls.clear()

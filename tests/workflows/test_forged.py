@@ -265,6 +265,7 @@ UNKNOWN = Payload(
 )
 
 
+@pytest.mark.slow
 async def test_an_update_in_clear(sealed: Bench, attacker: Attacker) -> None:
     """Ensures it for each update; one that were carried out would end the life, or change it."""
     life = await ready(sealed)
@@ -274,6 +275,7 @@ async def test_an_update_in_clear(sealed: Bench, attacker: Attacker) -> None:
     await is_unharmed(life)
 
 
+@pytest.mark.slow
 async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
     """Ensures that no shape of a payload reaches what the SDK does with a whole workflow task."""
     life = await ready(sealed)
@@ -305,6 +307,7 @@ async def test_odd_payloads(sealed: Bench, attacker: Attacker) -> None:
     await is_unharmed(life)
 
 
+@pytest.mark.slow
 async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacker: Attacker) -> None:
     mine, other = await ready(sealed), await ready(sealed)
     by_mallory = ActorInput(actor="mallory@example.com", life=LIFE)
@@ -319,6 +322,7 @@ async def test_ones_own_delete_in_the_workflow_of_another(sealed: Bench, attacke
     await is_unharmed(other)
 
 
+@pytest.mark.slow
 async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Attacker) -> None:
     """Ensures that what ended one life of a name does not end the next one, which is the same workflow."""
     name = unique()
@@ -338,6 +342,7 @@ async def test_a_delete_in_a_later_life_of_the_name(sealed: Bench, attacker: Att
     await is_unharmed(later)
 
 
+@pytest.mark.slow
 async def test_changes_that_do_not_mean_this_life(sealed: Bench, attacker: Attacker) -> None:
     life = await ready(sealed)
     place = PayloadContext(sealed.client.namespace, life.handle.id)
@@ -482,6 +487,7 @@ async def test_the_heartbeat_of_an_activity(sealed: Bench, attacker: Attacker, i
     await is_unharmed(life)
 
 
+@pytest.mark.slow
 async def test_signals_and_updates_under_an_unknown_key_when_the_run_is_replayed(
     sealed: Bench, attacker: Attacker
 ) -> None:

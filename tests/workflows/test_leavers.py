@@ -151,6 +151,7 @@ def test_the_names_are_those_of_the_workflows() -> None:
     assert EnvironmentWorkflow.person_left._defn.name == UPDATE_PERSON_LEFT
 
 
+@pytest.mark.slow
 async def test_a_collaborator_who_has_left_is_removed_everywhere(office: Office) -> None:
     one, two = await office.environment(ADA, BOB, *PLENTY), await office.environment(BOB + "x", BOB)
     office.script.members |= {BOB}
@@ -200,6 +201,7 @@ async def test_an_owner_who_has_left_loses_access_and_the_team_gets_an_offer(off
     assert not await run.memo_value(workflow_memo.OWNER_LEFT, "")
 
 
+@pytest.mark.slow
 async def test_an_environment_that_its_team_does_not_take_ends_with_warnings_to_the_platform_team(
     office: Office,
 ) -> None:
@@ -289,6 +291,7 @@ async def warned(client: Client, words: str) -> None:
     await until(is_warned, f"a warning says {words!r}")
 
 
+@pytest.mark.slow
 async def test_a_directory_that_lost_its_people_ends_nobodys_access(office: Office) -> None:
     """Ensures that an empty or half an answer waits for a person, and acts for those that were confirmed."""
     handle = await office.environment(ADA, *PLENTY)

@@ -214,6 +214,7 @@ async def test_cancelling_by_update_when_ready_is_refused(bench: Bench) -> None:
     assert (await life.status()).phase is Phase.READY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancel", "delete", "temporal"])
 @pytest.mark.parametrize("when", ["in an undo", "in the pause between passes", "in the settle time"])
 async def test_a_rollback_is_not_changed_by_cancel_or_delete(bench: Bench, how: str, when: str) -> None:
@@ -266,6 +267,7 @@ async def test_what_an_undo_cannot_do_holds_up_only_what_depends_on_it(bench: Be
     assert bench.script.forced["import"], "deregistration was not forced once the vCluster was gone"
 
 
+@pytest.mark.slow
 async def test_steps_that_wait_hold_up_no_undo(server: WorkflowEnvironment) -> None:
     """Ensures that a teardown ends while steps of other environments have all the places there are."""
     bench, places = Bench(server.client, "crowded", Script()), 2
@@ -374,6 +376,7 @@ async def test_what_comes_into_being_after_the_undo_looked_is_found_and_removed(
     assert bench.script.calls.count("project.inspect") >= 2, "it did not look again after the settle time"
 
 
+@pytest.mark.slow
 async def test_nothing_is_certified_while_a_late_answer_may_come(bench: Bench) -> None:
     script = bench.script
     script.before["group.ensure"] = fails(1, in_doubt=True)
@@ -435,6 +438,7 @@ async def test_an_unknown_person_stops_it_before_the_first_step(bench: Bench) ->
     assert status.problem.type == ErrorType.UNKNOWN_PERSON
 
 
+@pytest.mark.slow
 async def test_the_next_pass_is_started_at_once(bench: Bench) -> None:
     """Ensures that a pause of an hour is ended by a person, and that it is said when it would have ended."""
     bench.script.before["identity.remove"] = fails_for_good()

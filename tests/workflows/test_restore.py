@@ -29,6 +29,8 @@ from tests.workflows.test_sleep import delete, refusal_of, sleep
 from tests.workflows.test_snapshots import settled, take
 from workflows.environment import EnvironmentWorkflow
 
+pytestmark = pytest.mark.slow
+
 RESTORE, SETTLE = "snapshot.restore", "snapshot.settle"
 
 

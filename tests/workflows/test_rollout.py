@@ -398,6 +398,7 @@ async def test_another_life_and_another_version_are_left_alone(fleet: Fleet) -> 
     assert (await status_of(handle)).audit_log == ()
 
 
+@pytest.mark.slow
 async def test_an_environment_that_does_not_answer_stops_it(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
