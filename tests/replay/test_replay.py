@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,15 @@ async def replay(path: Path, runner: WorkflowRunner) -> None:
         raise
 
 
+#: Two waits end in one turn there. Since Python 3.12 `asyncio.wait_for` takes a turn less, so another goes on
+#: first; docs/how-to/upgrade.md says so.
+ONLY_ON_3_11 = {"capacity-lost-life"}
+
+
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
 async def test_every_recorded_history_replays(path: Path) -> None:
+    if path.stem in ONLY_ON_3_11 and sys.version_info >= (3, 12):
+        pytest.skip("its order of waits is that of Python 3.11")
     # In the whole sandbox: whatever of ours reads a clock, a random number or a file is found here.
     await replay(path, SandboxedWorkflowRunner())
 
