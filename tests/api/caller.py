@@ -54,10 +54,19 @@ class Caller:
         """How it stands once the condition holds; `looks` are the pauses between two looks."""
         looks = looks or itertools.repeat(PAUSE)
         deadline = time.monotonic() + MAX_WAIT
-        while not condition(view := await self.show(name)):
+        while not condition(view := await self._look(name, deadline)):
             assert time.monotonic() < deadline, view.model_dump_json(indent=2)
             await asyncio.sleep(next(looks))
         return view
+
+    async def _look(self, name: str, deadline: float) -> EnvironmentView:
+        """How it stands, as soon as a Temporal of a busy machine answers in time."""
+        while (answer := await self.http.get(f"/environments/{name}")).status_code == 503:
+            assert "ask again" in answer.text, answer.text
+            assert time.monotonic() < deadline, answer.text
+            await asyncio.sleep(0.5)
+        assert answer.status_code == 200, answer.text
+        return EnvironmentView.model_validate(answer.json())
 
     async def accepted(self, name: str, **fields: Any) -> None:
         """Ask for an environment, as soon as a host of a new stack has reported."""
