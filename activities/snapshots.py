@@ -11,11 +11,12 @@ from activities.errors import NeverReady, NotYet
 from activities.ownership import mark_text, require_ours
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig, require_installed
 from activities.task_queues import ensure_right_queue
-from clients.host.snapshots import SnapshotRequest
+from clients.host.snapshots import SnapshotProgress, SnapshotRequest
 from contracts.activities import RestoreSnapshotInput, SettlePeopleInput, SnapshotActivities, SnapshotInput
 from contracts.environment import System
 from contracts.snapshot_rules import request_name, restore_name, snapshot_path
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
+from contracts.types.naming import OwnerMark
 
 
 class Snapshots(SnapshotActivities):
@@ -41,15 +42,11 @@ class Snapshots(SnapshotActivities):
 
         async def pending() -> str:
             progress = await host.request_snapshot(name, name, request)
-            if progress.labels:
-                found = mark_text(progress.labels)
-                require_ours(System.HOST_CLUSTER, f"ConfigMap {request.name}", found, mark)
-            if progress.failed is not None:
-                raise NeverReady(
-                    System.HOST_CLUSTER,
-                    f"The vCluster on host {host.name} could not take the snapshot: {progress.failed}",
-                    "See the log of the vCluster's pod, then ask again",
-                )
+            _require_own_success(
+                progress, f"ConfigMap {request.name}", mark,
+                f"The vCluster on host {host.name} could not take the snapshot",
+                "See the log of the vCluster's pod, then ask again",
+            )  # fmt: skip
             return "" if progress.taken else progress.waiting_for
 
         if waiting_for := await activity_context.wait_until(pending):
@@ -76,15 +73,11 @@ class Snapshots(SnapshotActivities):
             if left := await host.remove_restore_pods(name, name, request.name):
                 return f"{', '.join(left)} of an earlier restore to end"
             progress = await host.restore_snapshot(name, name, request)
-            if progress.labels:
-                found = mark_text(progress.labels)
-                require_ours(System.HOST_CLUSTER, f"Pod {request.name}", found, mark)
-            if progress.failed is not None:
-                raise NeverReady(
-                    System.HOST_CLUSTER,
-                    f"The snapshot could not be restored on host {host.name}: {progress.failed}",
-                    "See the log of its pod, then ask again",
-                )
+            _require_own_success(
+                progress, f"Pod {request.name}", mark,
+                f"The snapshot could not be restored on host {host.name}",
+                "See the log of its pod, then ask again",
+            )  # fmt: skip
             return "" if progress.taken else progress.waiting_for
 
         if waiting_for := await activity_context.wait_until(pending):
@@ -104,3 +97,13 @@ class Snapshots(SnapshotActivities):
             for person in await virtual.list_people(environment.mark.labels):
                 if person not in input.people:
                     await virtual.remove_person(person)
+
+
+def _require_own_success(
+    progress: SnapshotProgress, thing: str, mark: OwnerMark, failure: str, remedy: str
+) -> None:
+    """Raise Conflict if the thing is not ours, and NeverReady if it has failed."""
+    if progress.labels:
+        require_ours(System.HOST_CLUSTER, thing, mark_text(progress.labels), mark)
+    if progress.failed is not None:
+        raise NeverReady(System.HOST_CLUSTER, f"{failure}: {progress.failed}", remedy)

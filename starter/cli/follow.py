@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,12 +17,23 @@ from starter.cli.output.formatting import (
     relative_time,
 )
 from starter.cli.output.live_progress import open_progress
-from starter.cli.output.terminal_text import print_line
+from starter.cli.output.terminal_text import print_json, print_line
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api
 
 Done = Callable[[EnvironmentView], bool]
+
+
+def print_answer(answer: dict[str, Any], output: Output, *, waits: bool) -> None:
+    """Print the API's answer to a change: as the result, or as a note if the command `waits` for another."""
+    if waits:
+        if output is Output.TABLE:
+            print_note(answer["message"])
+    elif output is Output.JSON:
+        print_json(answer)
+    else:
+        print_line(answer["message"])
 
 
 def follow_until(

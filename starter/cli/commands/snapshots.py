@@ -9,10 +9,10 @@ from starter.cli.client.views import EnvironmentView, Snapshot, to_json
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_snapshot
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.follow import Done, follow_until
+from starter.cli.follow import Done, follow_until, print_answer
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.options import environment_argument, examples, no_wait_option, output_option, yes_option
-from starter.cli.output.formatting import local_time, print_note, relative_time
+from starter.cli.output.formatting import local_time, relative_time
 from starter.cli.output.terminal_text import print_json, print_line
 from starter.cli.prompts import confirm
 
@@ -35,14 +35,9 @@ def snapshot(ctx: click.Context, name: str, no_wait: bool, output: Output) -> No
         # Use one key for all attempts, because a repeat of a lost call must not take a second one.
         key, query = secrets.token_hex(16), {"life": before.life or None}
         done = api.call("POST", f"{environment_path(name)}/snapshots", query=query, key=key)
+        print_answer(done, output, waits=not no_wait)
         if no_wait:
-            if output is Output.JSON:
-                print_json(done)
-            else:
-                print_line(done["message"])
             return
-        if output is Output.TABLE:
-            print_note(done["message"])
 
         def is_over(view: EnvironmentView) -> bool:
             found = _after(view, last)
@@ -104,14 +99,9 @@ def restore(
         # The one that the user has confirmed: there may be a later one meanwhile.
         body = {"snapshot": wanted.number if wanted else number}
         done = api.call("POST", f"{environment_path(name)}/restore", query=query, body=body, key=key)
+        print_answer(done, output, waits=not no_wait)
         if no_wait:
-            if output is Output.JSON:
-                print_json(done)
-            else:
-                print_line(done["message"])
             return
-        if output is Output.TABLE:
-            print_note(done["message"])
         view = follow_until(api, name, done["life"], _is_restored(before), output)
         # The rights of this person may be newer than the snapshot: the next command of kubectl asks for them.
         CertificateCache(cache_folder()).clear()

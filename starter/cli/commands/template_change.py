@@ -11,7 +11,7 @@ from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_environment, complete_template
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.follow import Done, follow_until, is_over
+from starter.cli.follow import Done, follow_until, is_over, print_answer
 from starter.cli.options import (
     dry_run_option,
     environment_argument,
@@ -21,7 +21,6 @@ from starter.cli.options import (
     parse_settings,
     set_option,
 )
-from starter.cli.output.formatting import print_note
 from starter.cli.output.terminal_text import print_json, print_line
 from starter.cli.rollout import roll_out
 
@@ -143,14 +142,10 @@ def _change(
         # Use one key for all attempts, because a repeat of a lost call must not start a second change.
         key, query = secrets.token_hex(16), {"life": before.life or None, "dry_run": dry_run}
         done = api.call("POST", f"{environment_path(name)}/{verb}", query=query, body=body, key=key)
-        if dry_run or no_wait or done["kind"] != "accepted":
-            if output is Output.JSON:
-                print_json(done)
-            else:
-                print_line(done["message"])
+        waits = not (dry_run or no_wait) and done["kind"] == "accepted"
+        print_answer(done, output, waits=waits)
+        if not waits:
             return
-        if output is Output.TABLE:
-            print_note(done["message"])
         view = follow_until(api, name, done["life"], _is_changed(before), output)
         if output is Output.JSON:
             print_json(to_json(view))
