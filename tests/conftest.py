@@ -20,7 +20,7 @@ from embedded.stack.stack import Stack
 from tests.api.caller import Caller, calling
 from tests.support.pending_tasks import pending_tasks
 from tests.support.processes import disown_fork_server, fork_launcher, own_fork_server
-from tests.support.stack import ALICE, BOB, CAROL, DAVE, hosts_reported, hurried
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, hurried
 from tests.support.temporal_server import running_temporal_server
 from tests.support.worker_processes import with_workers
 from worker.data_converter import PLAIN
@@ -37,7 +37,6 @@ async def temporal_server() -> AsyncIterator[WorkflowEnvironment]:
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A whole stack, in a hurry."""
     async with Stack(tmp_path_factory.mktemp("stack"), hurried()) as stack, with_workers(stack):
-        await hosts_reported(stack)
         yield stack
 
 

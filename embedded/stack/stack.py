@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Self
 from embedded.stack.options import LOCAL_PERSON, Options, Part, Person
 from embedded.stack.processes import ACCOUNTS_FILE, HOST, UI, ProcessSpecs, base_environment
 from embedded.stack.state_dir import AlreadyRunning, StackError, StackFolder
-from embedded.stack.supervisor import Child, ChildFailed, Children
+from embedded.stack.supervisor import PROBE_SECONDS, Child, ChildFailed, Children, get
 
 __all__ = [
     "DEFAULT_FOLDER", "HOST", "LOCAL_PERSON", "AlreadyRunning", "ChildFailed", "Options", "Part", "Person",
@@ -32,6 +33,10 @@ _OUR_VARIABLES = ("MOORAGE_", "TEMPORAL_")
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+#: What places an environment, once the host has reported what it has.
+_PLACING_PARTS = frozenset({Part.TEMPORAL, Part.HOST, Part.WORKER, Part.API})
+#: Longest wait for the host's first report: a worker that gets no answer asks again after 15 seconds.
+REPORT_SECONDS = 60.0
 #: The last output of a start: how it ends, and what to do with it.
 _NEXT = """
 Ready. Ctrl-C stops it; the state stays in {folder}.
@@ -46,7 +51,8 @@ Prepare = Callable[["Stack"], Awaitable[str]]
 class Stack:
     """A running stack, from entering the context to leaving it; its state stays in `folder`.
 
-    Entering raises StackError, with nothing left running, when a part does not start.
+    Once entered, environments can be requested. Entering raises StackError, with nothing left running, when a
+    part does not start.
     """
 
     def __init__(self, folder: Path = DEFAULT_FOLDER, options: Options | None = None) -> None:
@@ -226,12 +232,34 @@ class Stack:
         async with asyncio.TaskGroup() as starting:
             for part in first_of.values():
                 starting.create_task(self.start(part))
+        if self.options.parts >= _PLACING_PARTS:
+            await self._wait_until_host_reports()
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
         ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in ours.items()]
         self._folder.write("environment", "".join(lines))
         connection = {"url": self.api_url, "token": self.token, "person": people[0].email}
         self._folder.write("connection.json", json.dumps(connection, indent=2))
+
+    async def _wait_until_host_reports(self) -> None:
+        """Wait until the host has reported what it has: until then every request is refused.
+
+        Raises:
+            StackError: it does not within its time.
+        """
+        port, caller = self._specs.ports[Part.API], {"Authorization": f"Bearer {self.token}"}
+        deadline = time.monotonic() + REPORT_SECONDS
+        while True:
+            status, body = await get(port, "/api/v1/capacity", caller)
+            hosts = json.loads(body)["hosts"] if status == 200 else []
+            if any(host["name"] == HOST and host["known"] for host in hosts):
+                return
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the host has not reported what it has within {REPORT_SECONDS:g} s; "
+                    f"the worker's log, {self.log(Part.WORKER)}, says why"
+                )
+            await asyncio.sleep(PROBE_SECONDS)
 
     async def _stop_all(self) -> None:
         if self._open is not None:

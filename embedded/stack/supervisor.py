@@ -305,7 +305,7 @@ class Children:
         self._changed.set()
 
 
-async def get(port: int, path: str) -> tuple[int, bytes]:
+async def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """Return status and body of `GET path` from 127.0.0.1; status 0 without a response.
 
     An HTTP library would take longer to import than the request takes, and might use a proxy.
@@ -314,7 +314,9 @@ async def get(port: int, path: str) -> tuple[int, bytes]:
         async with asyncio.timeout(RESPONSE_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+                fields = {"Host": f"127.0.0.1:{port}", "Connection": "close", **(headers or {})}
+                lines = [f"GET {path} HTTP/1.0", *(f"{name}: {value}" for name, value in fields.items())]
+                request = "\r\n".join([*lines, "", ""])
                 writer.write(request.encode())
                 response = await reader.read()
             finally:

@@ -31,7 +31,7 @@ from tests.support.fault_points import (
     strike,
 )
 from tests.support.faulty_process import KILLED, UNANSWERED, CallFault, Moment
-from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hosts_reported, hurried
+from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.temporal_faults import fault_calls, struck, with_temporal_faults
 
@@ -80,7 +80,6 @@ async def booked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
     )
     with with_temporal_faults():
         async with Stack(tmp_path_factory.mktemp("booked"), options) as stack:
-            await hosts_reported(stack)
             yield stack
 
 

@@ -20,7 +20,7 @@ from tests.support.fault_points import (
     no_faults,
     strike,
 )
-from tests.support.stack import client_of, hosts_reported, hurried
+from tests.support.stack import client_of, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.warm_pools import PoolOfOne
 
@@ -35,7 +35,6 @@ REFUSED = Fault(kind=FaultKind.STATUS, status=403, times=1)
 async def refilled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack whose templates keep no pool."""
     async with Stack(tmp_path_factory.mktemp("refilled"), hurried()) as stack:
-        await hosts_reported(stack)
         yield stack
 
 

@@ -15,14 +15,16 @@ import psutil
 import pytest
 
 from embedded.asgi_server import listening_socket
+from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.stack.options import STAND_INS
 from embedded.stack.processes import ISSUERS_FILE, ProcessSpecs
 from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
 from embedded.stack.state_dir import StackFolder, free_port
 from embedded.stack.supervisor import get
+from tests.lifecycle.environment_client import Asking
 from tests.support.deadline import HANG
 from tests.support.stack import hurried
-from tests.support.stand_ins import CHECKOUT, TLS
+from tests.support.stand_ins import CHECKOUT, TLS, control, set_faults
 
 pytestmark = pytest.mark.slow
 
@@ -264,6 +266,45 @@ async def test_a_part_does_not_start(tmp_path: Path) -> None:
         async with Stack(tmp_path / "state", options):
             pass
     assert "the stand-ins cannot start: " in str(error.value)
+    assert processes_of(tmp_path / "state") == []
+
+
+class StackOfASilentHost(Stack):
+    """One whose host does not answer the first `times` looks at what it has, or none if `times` is None."""
+
+    def __init__(self, folder: Path, options: Options, *, times: int | None = None) -> None:
+        super().__init__(folder, options)
+        self._times = times
+        self._host_is_there = asyncio.Event()
+
+    async def start(self, part: Part) -> None:
+        """Start the part; the worker after the host."""
+        if part is Part.WORKER:
+            await self._host_is_there.wait()
+            fault = Fault(operation="node.list", kind=FaultKind.STATUS, status=500, times=self._times)
+            set_faults(self.url(Part.HOST), fault)
+        await super().start(part)
+        if part in STAND_INS:
+            self._host_is_there.set()
+
+
+async def test_environments_can_be_requested_once_a_stack_has_started(tmp_path: Path) -> None:
+    """Ensures that no request meets a host that has not reported yet, however late it does."""
+    times = 8
+    options = hurried(environment={"MOORAGE_CAPACITY__AUDIT": "1s"})
+    async with StackOfASilentHost(tmp_path, options, times=times) as stack, Asking(stack) as asking:
+        assert control(stack.url(Part.HOST), "GET", CALLS_PATH)["node.list"] > times
+        body = {"name": "first", "template": "small"}
+        answer = await asking.call("POST", "/environments", json=body)
+        assert answer.status_code == 202, answer.text
+
+
+async def test_a_host_that_never_reports_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedded.stack.stack.REPORT_SECONDS", 2.0)
+    expected = r"the host has not reported what it has within 2 s; the worker's log, .*worker\.log, says why"
+    with pytest.raises(StackError, match=expected):
+        async with StackOfASilentHost(tmp_path / "state", hurried()):
+            pass
     assert processes_of(tmp_path / "state") == []
 
 

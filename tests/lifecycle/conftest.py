@@ -8,7 +8,7 @@ from embedded.stack.stack import Part, Stack
 from tests.lifecycle.databases import Systems
 from tests.lifecycle.environment_client import Asking
 from tests.support.fault_points import no_faults
-from tests.support.stack import hosts_reported, hurried
+from tests.support.stack import hurried
 from tests.support.worker_processes import with_workers
 
 
@@ -17,7 +17,6 @@ async def plain_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
     """A whole stack without an identity provider."""
     options = hurried(parts=frozenset(Part) - {Part.DIRECTORY})
     async with Stack(tmp_path_factory.mktemp("plain-stack"), options) as stack, with_workers(stack):
-        await hosts_reported(stack)
         yield stack
 
 

@@ -16,7 +16,7 @@ from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking
 from tests.support.deadline import HANG
 from tests.support.otlp import Collector, Received, collector
-from tests.support.stack import hosts_reported, hurried, unique
+from tests.support.stack import hurried, unique
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,6 @@ async def traced(collected: Collector, tmp_path_factory: pytest.TempPathFactory)
     """A stack that exports all its traces, and a worker and an API that name them in their logs."""
     options = hurried(environment=collected.environment | {"MOORAGE_LOG__FORMAT": "json"})
     async with Stack(tmp_path_factory.mktemp("traced"), options) as stack:
-        await hosts_reported(stack)
         yield stack
 
 

@@ -13,7 +13,7 @@ from embedded.stack.stack import Options, Part
 from tests.postgres.deployment import make_current
 from tests.runbook.consoles import Command
 from tests.runbook.operator import Operator
-from tests.support.stack import ALICE, BOB, HURRY, hosts_reported, hurried
+from tests.support.stack import ALICE, BOB, HURRY, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.worker_processes import WorkerProcess
 
@@ -69,7 +69,6 @@ def options_of(page: str) -> Options:
 
 @situation("the environment demo is ready")
 async def make_demo(operator: Operator) -> None:
-    await hosts_reported(operator.stack)
     await operator.succeed("moorage request demo small")
 
 

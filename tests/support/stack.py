@@ -12,24 +12,19 @@ Fixtures, in `tests/conftest.py`, for the whole session:
         await stack.kill(Part.WORKER)
 """
 
-import asyncio
 import dataclasses
 import itertools
 import os
 import secrets
-import time
 from datetime import timedelta
 from typing import Any
 
-import httpx
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from contracts.environment_workflow import LifecycleTimeouts
 from embedded.stack.fork_server import PYTHON
 from embedded.stack.stack import Options, Part, Person, Stack
-from tests.support.deadline import HANG
-from tests.support.stand_ins import TLS
 from tests.support.temporal_server import ONE_THREAD
 from worker.codec import Keyring
 from worker.data_converter import data_converter
@@ -78,24 +73,6 @@ def converter_of(stack: Stack) -> DataConverter:
 async def client_of(stack: Stack) -> Client:
     """A client of a stack's Temporal server that reads what is encrypted."""
     return await Client.connect(stack.temporal_address, data_converter=converter_of(stack))
-
-
-async def hosts_reported(stack: Stack) -> None:
-    """Wait until each host of a stack that has just started has reported its capacity.
-
-    On a busy machine a host may not answer the first look within the timeouts of the tests, and a request is
-    then refused with 503 until the next one.
-    """
-    headers = {"Authorization": f"Bearer {stack.token}"}
-    deadline = time.monotonic() + HANG
-    async with httpx.AsyncClient(base_url=stack.api_url, headers=headers, timeout=HANG, verify=TLS) as http:
-        while True:
-            answer = await http.get("/api/v1/capacity")
-            hosts = answer.json().get("hosts", [])
-            if hosts and all(host["known"] for host in hosts):
-                return
-            assert time.monotonic() < deadline, answer.text
-            await asyncio.sleep(0.3)
 
 
 def temporal_command() -> tuple[str, ...]:

@@ -786,7 +786,7 @@ async def test_a_standby_whose_start_was_not_answered_keeps_its_place(
             return "ACTIVITY_TASK_TIMED_OUT" in history or "ACTIVITY_TASK_FAILED" in history
 
         await until(is_given_up, "its start is given up")
-        # It may be there, so nobody else is given its room.
+        # It may be there, so its room is free for no other request.
         assert list(await house.held()) == [standby]
         assert (await house.state()).reservations == 1
         await bench.end()
