@@ -23,7 +23,7 @@ from contracts.expiry_sweep import SWEEP_MANUAL, SweepInput
 from embedded.stack.stack import Part
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NoWorker, TemporalUnavailable
-from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.sweeps.expiry import ExpirySweepWorkflow
 
 TARGET_SECONDS = 60
 MEMORY_TARGET_MB = 200

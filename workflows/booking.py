@@ -39,7 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.temporal.booking_start import TAKEN, booking_memo
 
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.environment_state import TEMPORAL_ACTOR
+from workflows.record.state import TEMPORAL_ACTOR
 from workflows.shielded_waits import ShieldedWaits
 from workflows.update_decorator import described_update
 from workflows.worker_versions import is_to_move, next_version

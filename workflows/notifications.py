@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind, StepTime
 
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 from workflows.step_executor import LOWEST_PRIORITY
 
 #: One attempt of all channels, or of all sinks. Each call has its own timeout, which is well below this

@@ -1,14 +1,14 @@
 """All workflows: workers register them, and the replay tests replay histories with them."""
 
 from workflows.booking import BookingWorkflow
-from workflows.capacity import CapacityWorkflow
-from workflows.environment import EnvironmentWorkflow
-from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.capacity.workflow import CapacityWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.host_request import HostRequestWorkflow
-from workflows.leaver_sweep import LeaverSweepWorkflow
-from workflows.reconcile_sweep import ReconcileWorkflow
 from workflows.rollout import RolloutWorkflow
 from workflows.standby import StandbyWorkflow
+from workflows.sweeps.expiry import ExpirySweepWorkflow
+from workflows.sweeps.leavers import LeaverSweepWorkflow
+from workflows.sweeps.reconcile import ReconcileWorkflow
 
 WORKFLOWS = [
     BookingWorkflow,

@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.metrics import ROLLED_OUT, ROLLOUTS
 
 from workflows.activity_failures import problem_of
-from workflows.sweep_activity import execute_sweep_activity
+from workflows.sweeps.activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One upgrade with its rollback: three steps of up to 15 minutes each, and the same again to go back.

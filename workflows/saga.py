@@ -1,7 +1,8 @@
 """Runs the steps forward, and compensates them until nothing is left.
 
-Neither direction handles cancellation: `workflows/environment.py` runs each as a separate task, and only that
-module cancels them. The forward task may be cancelled at any await. The compensation task is never cancelled.
+Neither direction handles cancellation: `workflows.environment.workflow` runs each as a separate task, and only
+that module cancels them. The forward task may be cancelled at any await. The compensation task is never
+cancelled.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.metrics import STEP_DURATION, STEP_FAILURES, cause_label
 
 from workflows.activity_failures import is_in_doubt, problem_of
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 from workflows.step_executor import StepExecutor
 from workflows.steps import Step, steps_of
 from workflows.telemetry import metrics

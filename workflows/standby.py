@@ -19,12 +19,12 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.naming import OwnerMark
 
 from workflows.activity_failures import problem_of
-from workflows.capacity_release import release_capacity, report_standby
-from workflows.environment_state import EnvironmentState
+from workflows.capacity.release import release_capacity, report_standby
+from workflows.record.state import EnvironmentState
+from workflows.record.update_rules import UpdateRules
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
 from workflows.update_decorator import described_update
-from workflows.update_rules import UpdateRules
 
 #: The pause after a withdrawal that could not be made: the host does not answer.
 WITHDRAW_PAUSE = timedelta(seconds=30)

@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.models import Frozen
 
 from workflows.activity_failures import require_genuine
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, Step
 from workflows.task_queues import Placement, TaskQueues, system_of_other_queue
 

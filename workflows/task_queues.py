@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.durations import format_duration
 
 from workflows.activity_failures import is_cancelled, require_genuine, system_of
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 
 #: The answer comes from the settings of a central worker, without a call. If none takes it up in this time,
 #: the activity goes on waiting in the queue that it had.

@@ -34,7 +34,7 @@ class AuditVerb(StrEnum):
     OTHER = "other"
 
 
-#: How the sentences of each verb start, in `workflows.environment_state` and its callers.
+#: How the sentences of each verb start, in `workflows.record.state` and its callers.
 _STARTS: tuple[tuple[str, AuditVerb], ...] = (
     ("asked for it", AuditVerb.REQUEST),
     ("ready", AuditVerb.READY),

@@ -26,7 +26,7 @@ from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot
 from starter.environments.schemas import Done, DoneKind
 from starter.temporal.errors import SHORT_UPDATE_TIMEOUT, UPDATE_TIMEOUT
 from starter.temporal.updates import Refused, WorkflowClosed, map_update_errors, send_until_taken
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 _UPDATES: Mapping[Verb, Any] = {
     Verb.DELETE: EnvironmentWorkflow.delete,

@@ -36,7 +36,7 @@ from starter.shared_reads import REFRESH_AT, SharedReads
 from starter.temporal.errors import CALL_TIMEOUT, NO_WORKER, QUERY_TIMEOUT, map_rpc_errors
 from starter.temporal.run_messages import decode_description, describe_latest_run
 from worker.codec import ForeignPayload
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: Results of closed runs in the cache: they never change, and lists of ended environments read pages of them.
 MAX_ENDS = 1000

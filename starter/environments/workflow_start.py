@@ -7,7 +7,7 @@ from temporalio.client import Client
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.temporal.environment_start import start_options
 from starter.temporal.errors import map_rpc_errors
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: Timeout of a start, which needs no worker. It is longer than that of other calls, because hundreds can
 #: start at the same moment, and a caller cannot know whether a start without an answer has happened.

@@ -7,7 +7,7 @@ from contracts.types.models import Frozen
 from starter.expiry.schedules import leaver_input
 from starter.expiry.sweep_runs import SweepRuns
 from worker.settings.groups.expiry import Sweep
-from workflows.leaver_sweep import LeaverSweepWorkflow
+from workflows.sweeps.leavers import LeaverSweepWorkflow
 
 _COMPLETED = f"WorkflowType = '{LEAVER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
 

@@ -14,7 +14,7 @@ from starter.expiry.schedules import reconcile_input
 from starter.expiry.sweep_runs import SweepRuns
 from starter.expiry.sweep_schedule import SweepSchedule, describe_schedule
 from worker.settings.groups.reconcile import Reconcile
-from workflows.reconcile_sweep import ReconcileWorkflow
+from workflows.sweeps.reconcile import ReconcileWorkflow
 
 
 class ReconcileView(Frozen):

@@ -36,9 +36,9 @@ from contracts.reconcile.models import (
 from worker.data_converter import converter_at
 from worker.settings.groups.expiry import Sweep
 from worker.settings.groups.reconcile import Reconcile
-from workflows.expiry_sweep import ExpirySweepWorkflow
-from workflows.leaver_sweep import LeaverSweepWorkflow
-from workflows.reconcile_sweep import ReconcileWorkflow
+from workflows.sweeps.expiry import ExpirySweepWorkflow
+from workflows.sweeps.leavers import LeaverSweepWorkflow
+from workflows.sweeps.reconcile import ReconcileWorkflow
 
 #: Timeout of one call to Temporal about a schedule.
 CALL_TIMEOUT = timedelta(seconds=10)

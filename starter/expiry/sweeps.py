@@ -7,7 +7,7 @@ from contracts.types.models import Frozen
 from starter.expiry.schedules import sweep_input
 from starter.expiry.sweep_runs import SweepRuns
 from worker.settings.groups.expiry import Sweep
-from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.sweeps.expiry import ExpirySweepWorkflow
 
 
 class SweepView(Frozen):

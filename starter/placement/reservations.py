@@ -59,7 +59,7 @@ from starter.temporal.errors import (
     map_rpc_errors,
 )
 from starter.temporal.updates import WorkflowClosed, map_update_errors, send_until_taken, update_with_start
-from workflows.capacity import CapacityWorkflow
+from workflows.capacity.workflow import CapacityWorkflow
 
 #: Timeout for an answer of the capacity workflow. It is longer than the 10 s after which the server gives a
 #: task that a worker has lost to the next worker, so that the restart of a worker is not an outage for

@@ -28,7 +28,7 @@ from starter.environments.run_description import attribute
 from starter.expiry.schedules import CALL_TIMEOUT
 from starter.temporal.errors import UPDATE_TIMEOUT
 from worker.codec import DecodeError
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: The actor of the update, for the history.
 BY = "moorage setup"

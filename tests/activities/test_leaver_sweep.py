@@ -28,7 +28,7 @@ from clients.transport.http import Credentials
 from contracts.leaver_rules import LeaverSweepInput, LookInput, LookResult
 from contracts.temporal import search_attributes
 from tests.support.stand_ins import TLS
-from workflows.leaver_sweep import LOOK_ATTEMPT_TIMEOUT
+from workflows.sweeps.leavers import LOOK_ATTEMPT_TIMEOUT
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from tests.api.caller import Caller, fields_of, problem
 from tests.cli.test_commands import cli_of
 from tests.support.stack import BOB, DAVE, client_of, unique
 from tests.support.stand_ins import set_faults
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

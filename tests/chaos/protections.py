@@ -72,28 +72,29 @@ PROTECTIONS = (
         TAKE_OVER, "leaves_one_that_was_taken_over",
     ),
     Protection(
-        "3", "a teardown waits for a change of access that is under way", "workflows/environment.py",
+        "3", "a teardown waits for a change of access that is under way", "workflows/environment/workflow.py",
         "for stopped in (self._drift, self._sleep, self._access):",
         "for stopped in (self._drift, self._sleep):",
         PEOPLE, "teardown_waits",
     ),
     Protection(
-        "3", "a teardown waits for a change of the template that is under way", "workflows/environment.py",
+        "3", "a teardown waits for a change of the template that is under way",
+        "workflows/environment/workflow.py",
         "        await self._run_shielded(self._changer.stop())\n", "",
         "tests/workflows/test_template_change.py", "in_the_middle",
     ),
     Protection(
-        "3", "a teardown waits for a restore that is under way", "workflows/environment.py",
+        "3", "a teardown waits for a restore that is under way", "workflows/environment/workflow.py",
         "        await self._run_shielded(self._restorer.stop())\n", "",
         RESTORE, "teardown_waits",
     ),
     Protection(
-        "2", "a restore changes nothing without a way back", "workflows/restore.py",
+        "2", "a restore changes nothing without a way back", "workflows/changes/restore.py",
         "if way_back is None or way_back.problem:", "if way_back is None:",
         RESTORE, "without_a_way_back",
     ),
     Protection(
-        "4", "a restore waits for late answers before it goes back", "workflows/restore.py",
+        "4", "a restore waits for late answers before it goes back", "workflows/changes/restore.py",
         "            if in_doubt:\n", "            if False:\n",
         RESTORE, "lost_answer",
     ),
@@ -113,7 +114,7 @@ PROTECTIONS = (
         "tests/workflows/test_rollout.py", "asked_again",
     ),
     Protection(
-        "3", "a wake waits for the end of a pause", "workflows/sleep.py",
+        "3", "a wake waits for the end of a pause", "workflows/changes/sleep.py",
         "cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED",
         "cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL",
         SLEEP, "never_overtakes",
@@ -125,7 +126,7 @@ PROTECTIONS = (
         "tests/clients/kubernetes/test_pause.py", "pause_patch",
     ),
     Protection(
-        "6", "nothing is woken without room", "workflows/sleep.py",
+        "6", "nothing is woken without room", "workflows/changes/sleep.py",
         "                if decision.refusal:\n                    raise _refused(decision.refusal)\n", "",
         SLEEP, "without_room",
     ),
@@ -140,7 +141,7 @@ PROTECTIONS = (
         LEAVERS, "lost_its_people",
     ),
     Protection(
-        "leavers", "a missing person is looked up a second time", "workflows/leaver_sweep.py",
+        "leavers", "a missing person is looked up a second time", "workflows/sweeps/leavers.py",
         "return (await self._look(again, \"look up again who was missing\")).missing",
         "return (await self._look(again, \"look up again who was missing\")).missing or missing",
         LEAVERS, "missing_once",
@@ -220,7 +221,7 @@ PROTECTIONS = (
         OUTCOMES, "",
     ),
     Protection(
-        "3", "the first cause decides", "workflows/environment.py",
+        "3", "the first cause decides", "workflows/environment/workflow.py",
         "        if self._is_ending():\n            return self._answer(AnswerKind.NOTHING_TO_DO, "
         'f"{self._name} is being torn down already.")\n        self._ending = Ending(Outcome.CANCELLED',
         "        self._ending = Ending(Outcome.CANCELLED",
@@ -316,7 +317,7 @@ PROTECTIONS = (
     ),
     Protection(
         "bookings", "standbys of a booking that has ended hold their places until they are gone",
-        "workflows/pools.py",
+        "workflows/capacity/pools.py",
         "            if not self._is_of_ended_booking(name):\n                ledger.retire(name)\n",
         "            ledger.remove(name)\n",
         BOOKINGS, "no_list_shows_yet",
@@ -329,7 +330,7 @@ PROTECTIONS = (
     ),
     Protection(
         "bookings", "a standby of a booking whose start was not answered keeps its place",
-        "workflows/pools.py",
+        "workflows/capacity/pools.py",
         "if not (booking and workflow.patched(_KEEP_PLACES_OF_LOST_STARTS)):", "if True:",
         BOOKINGS, "start_was_not_answered",
     ),
@@ -339,7 +340,8 @@ PROTECTIONS = (
         BOOKINGS, "same_standby_by_asking_again",
     ),
     Protection(
-        "bookings", "a standby ends with the place of the life that it was given to", "workflows/capacity.py",
+        "bookings", "a standby ends with the place of the life that it was given to",
+        "workflows/capacity/workflow.py",
         "        self._keeper.note_ended_claims(found.ended_claims)\n", "",
         BOOKINGS, "does_not_ask_again",
     ),

@@ -30,8 +30,9 @@ _COMMANDS = frozenset(
 
 
 def sources() -> dict[str, str]:
-    """The source of each module of the workflows, by its name."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.py"))}
+    """The source of each module of the workflows, by its name below `workflows`."""
+    names = {path: path.relative_to(SOURCES).with_suffix("").parts for path in sorted(SOURCES.rglob("*.py"))}
+    return {".".join(parts): path.read_text(encoding="utf-8") for path, parts in names.items()}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def commands_of(texts: Mapping[str, str], table: tuple[steps.Step, ...] = steps.
     lines: list[str] = []
     for workflow in (*WORKFLOWS, *HOST_WORKFLOWS):
         lines += [f"# {workflow.__name__}"]
-        reached = sorted(_reached(workflow.__module__.rpartition(".")[2], modules))
+        reached = sorted(_reached(workflow.__module__.removeprefix("workflows."), modules))
         bodies = {
             f"{module}.{name}": body for module in reached for name, body in modules[module].functions.items()
         }
@@ -75,7 +76,8 @@ def _read(text: str) -> _Module:
     imports: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("workflows"):
-            imports += [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            imports += [name.removeprefix("workflows.") for name in names]
     return _Module(tuple(imports), {name: tuple(_calls(body)) for name, body in _functions(tree)})
 
 

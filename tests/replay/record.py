@@ -92,15 +92,15 @@ from tests.workflows.scripted_activities import (
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from tests.workflows.test_pools import LostStarts, a_pool, until_ready, want
 from worker.runner import workflow_runner
-from workflows import pools as pools_module
-from workflows.capacity import CapacityWorkflow
-from workflows.environment import EnvironmentWorkflow
+from workflows.capacity.workflow import CapacityWorkflow
+from workflows.capacity import pools as pools_module
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.host_request import HostRequestWorkflow
-from workflows.leaver_sweep import LeaverSweepWorkflow
-from workflows.reconcile_sweep import ReconcileWorkflow
 from workflows.registry import HOST_WORKFLOWS
 from workflows.rollout import RolloutWorkflow
 from workflows.standby import StandbyWorkflow
+from workflows.sweeps.leavers import LeaverSweepWorkflow
+from workflows.sweeps.reconcile import ReconcileWorkflow
 
 HISTORIES = Path(__file__).parent / "histories"
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)

@@ -42,13 +42,13 @@ def test_the_commands_are_those_that_were_agreed() -> None:
 CHANGES = {
     "a command more": ("saga", "        self._resumed = False\n", "        await workflow.sleep(1)\n"),
     "a command less": (
-        "environment_state",
+        "record.state",
         "        workflow.upsert_search_attributes(self.expiry_attributes)\n",
         "",
     ),
     "another activity": ("step_executor", "StepActivities.inspect)", "StepActivities.remove)"),
     "two commands that changed places": (
-        "environment",
+        "environment.workflow",
         "            await self._provision()\n",
         "            await self._stay_ready()\n            await self._provision()\n",
     ),
@@ -64,14 +64,18 @@ FREE = {
     "a summary": ("step_executor", 'summary="everybody is known"', 'summary="all are known"'),
     "a timeout": ("step_executor", "attempt=FEW_CALLS_ATTEMPT_TIMEOUT", "attempt=INSPECT_TIMEOUT"),
     "a pause": ("saga", "self._pause(pause)", "self._pause(2 * pause)"),
-    "a line of the trail": ("environment", 'self._state.add_log_entry(MOORAGE_ACTOR, "ready")', "pass"),
+    "a line of the trail": (
+        "environment.workflow",
+        'self._state.add_log_entry(MOORAGE_ACTOR, "ready")',
+        "pass",
+    ),
 }
 
 
 def changed(change: tuple[str, str, str]) -> str:
     module, old, new = change
     texts = sources()
-    assert old in texts[module], f"workflows/{module}.py has no {old!r} any more: give the test another"
+    assert old in texts[module], f"workflows.{module} has no {old!r} any more: give the test another"
     return commands_of(texts | {module: texts[module].replace(old, new, 1)})
 
 

@@ -101,7 +101,7 @@ async def test_the_replay_finds_an_inspection_that_was_left_out(monkeypatch: pyt
 def test_no_module_of_a_workflow_is_hidden_from_the_sandbox() -> None:
     hidden = [
         f"{path.name} imports {node.module}"
-        for path in sorted(Path(saga.__file__).parent.glob("*.py"))
+        for path in sorted(Path(saga.__file__).parent.rglob("*.py"))
         for block in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(block, ast.With)
         for node in ast.walk(block)

@@ -27,7 +27,7 @@ from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, waits
 from tests.workflows.sweeping import lives_by
 from workflows import step_executor, steps
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking
 from tests.support.stack import client_of
 from tests.support.stand_ins import TLS
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 #: Of one call at a directory of which most calls may fail.

@@ -12,7 +12,7 @@ from contracts.environment_workflow import CarriedState, EnvironmentStart
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo
 from contracts.types.naming import workflow_id
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.steps import steps_of
 
 

@@ -25,7 +25,7 @@ from tests.lifecycle.databases import Systems
 from tests.support.deadline import HANG, pauses
 from tests.support.stack import client_of
 from worker.settings.loading import load_settings
-from workflows.pools import GIVEN_TIME
+from workflows.capacity.pools import GIVEN_TIME
 
 
 class PoolOfOne:

@@ -26,7 +26,7 @@ from starter.temporal.errors import NoWorker
 from tests.workflows.conftest import HURRY, a_start, until
 from tests.workflows.house import CapacityBench
 from workflows.booking import BookingWorkflow
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 _T = TypeVar("_T")
 

@@ -25,7 +25,7 @@ from tests.support.deadline import HANG, pauses
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working
 from tests.workflows.scripted_activities import Script
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: Everything that takes minutes in earnest takes fractions of a second here.
 HURRY = LifecycleTimeouts(

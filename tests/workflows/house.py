@@ -45,7 +45,7 @@ from tests.support.workers import working
 from tests.workflows.conftest import HURRY, Life, a_start, until
 from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: A run goes on in a new one after so many events, instead of four thousand.
 SHORT_RUNS = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=60")

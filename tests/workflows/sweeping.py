@@ -24,8 +24,8 @@ from tests.support.deadline import HANG
 from tests.support.seeding import ready_status, seed
 from tests.workflows.conftest import LIFE, a_start
 from worker.runner import workflow_runner
-from workflows.environment import EnvironmentWorkflow
-from workflows.expiry_sweep import ExpirySweepWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
+from workflows.sweeps.expiry import ExpirySweepWorkflow
 
 _numbers = itertools.count(1)
 #: No warnings, no grace: it is over when its time is up.

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from contracts.environment import MOORAGE_ACTOR, AuditLogEntry
-from workflows.environment_state import KEPT_FIRST_ENTRIES, MAX_AUDIT_LOG_ENTRIES, trim_audit_log
+from workflows.record.state import KEPT_FIRST_ENTRIES, MAX_AUDIT_LOG_ENTRIES, trim_audit_log
 
 
 def grow(*actors: str) -> tuple[AuditLogEntry, ...]:

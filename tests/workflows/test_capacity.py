@@ -58,8 +58,8 @@ from tests.workflows.house import (
 )
 from tests.workflows.scripted_activities import fails_for_good, waits
 from tests.workflows.sweeping import lives_by
-from workflows.capacity import CapacityWorkflow
-from workflows.environment import EnvironmentWorkflow
+from workflows.capacity.workflow import CapacityWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 ASKED_BY_ALICE = SleepChangeInput(actor="alice@example.com", life=LIFE)

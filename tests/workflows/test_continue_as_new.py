@@ -14,7 +14,7 @@ from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, a_start, until
 from tests.workflows.house import SHORT_RUNS
 from tests.workflows.scripted_activities import Script, fails_for_good
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: Temporal lets a run have ten updates under way.
 AT_ONCE = 10

@@ -14,7 +14,7 @@ from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput, steps
 from tests.workflows.conftest import LIFE, Bench, Life, until
 from tests.workflows.scripted_activities import deaf, fails_for_good, waits
 from tests.workflows.test_people import ALICE, GRACE, change, reach, ready
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor=ALICE, life=LIFE)
 GROUP = Deviation(step=StepName.GROUP, what="group mrg-x is missing")

@@ -27,7 +27,7 @@ from contracts.temporal import search_attributes
 from tests.workflows.conftest import LIFE, Bench, until
 from tests.workflows.scripted_activities import fails, fails_for_good, waits
 from tests.workflows.sweeping import SWEPT, Handle, fresh_name, lives_by, refused, seeded
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -80,7 +80,7 @@ from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, Life, a_start, unt
 from tests.workflows.scripted_activities import Script
 from worker.codec import Keyring, PayloadContext
 from worker.data_converter import PLAIN, data_converter
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.registry import WORKFLOWS
 
 KEYS, OTHERS = (Keyring.parse(base64.b64encode(bytes([number]) * 32).decode()) for number in (3, 4))

@@ -22,7 +22,7 @@ from tests.workflows.house import SHORT_RUNS
 from tests.workflows.scripted_activities import Script
 from worker.codec import Keyring
 from worker.data_converter import converter_at, data_converter
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -41,8 +41,8 @@ from tests.workflows.conftest import LIFE, until
 from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script
 from tests.workflows.sweeping import is_listed, lives_by, sweeper
-from workflows.environment import EnvironmentWorkflow
-from workflows.leaver_sweep import LeaverSweepWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
+from workflows.sweeps.leavers import LeaverSweepWorkflow
 
 Handle = WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]
 PLENTY = tuple(f"p{number}@example.com" for number in range(20))

@@ -18,7 +18,7 @@ from tests.support.workers import working
 from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good
 from tests.workflows.test_rollout import Hands
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
 from workflows.telemetry.occurrences import forget_occurrences
 

@@ -16,7 +16,7 @@ from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good, waits, waits_for
 from tests.workflows.sweeping import SWEPT, lives_by
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

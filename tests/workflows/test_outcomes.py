@@ -19,7 +19,7 @@ from tests.support.deadline import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, deaf, fails, fails_first, fails_for_good, waits
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 STEPS = list(StepName)
 #: The first step, the one in the middle that takes longest, and the last. Where every step is cancelled by an

@@ -35,8 +35,8 @@ from tests.workflows.test_drift import IDENTITY, tell
 from tests.workflows.test_people import ALICE, notices_for_people, reach, ready
 from tests.workflows.test_people import change as change_people
 from tests.workflows.test_sleep import asleep, delete, reaches, refusal_of, sleep, wake, with_policy
-from workflows.environment import EnvironmentWorkflow
-from workflows.sleep import INTERVAL_AFTER_FAILED_START
+from workflows.changes.sleep import INTERVAL_AFTER_FAILED_START
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

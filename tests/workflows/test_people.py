@@ -24,7 +24,7 @@ from contracts.size_limits import MAX_COLLABORATORS
 from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from contracts.environment_workflow import ActorInput, Answer, AnswerKind, Reque
 from contracts.errors import ErrorType, Refusal, RefusalReason
 from tests.workflows.conftest import LIFE, Bench, a_start, until
 from tests.workflows.scripted_activities import deaf, waits_for
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 BY_ALICE = ActorInput(actor="alice@example.com", life=LIFE)
 

@@ -27,7 +27,7 @@ from tests.workflows.test_people import ALICE, reach, ready
 from tests.workflows.test_people import change as change_people
 from tests.workflows.test_sleep import delete, refusal_of, sleep
 from tests.workflows.test_snapshots import settled, take
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

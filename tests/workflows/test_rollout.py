@@ -43,7 +43,7 @@ from tests.workflows.conftest import LIFE, REQUEST_ID, Bench, a_start, until
 from tests.workflows.real_edge import RealEdge
 from tests.workflows.scripted_activities import Script, fails_for_good, waits, waits_for
 from tests.workflows.sweeping import PLAIN, SWEPT, refused
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
 
 Handle = WorkflowHandle[EnvironmentWorkflow, EnvironmentStatus]

@@ -24,7 +24,7 @@ from tests.workflows.house import BLUE, CapacityBench, a_house, most
 from worker.codec import KeyMissing, Keyring
 from worker.data_converter import data_converter
 from worker.settings.groups.expiry import Sweep
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

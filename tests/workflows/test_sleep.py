@@ -29,7 +29,7 @@ from contracts.temporal import search_attributes
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for
 from tests.workflows.test_people import ALICE, GRACE, notices_for_people, reach, ready
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

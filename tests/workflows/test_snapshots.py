@@ -20,7 +20,7 @@ from tests.workflows.test_people import ALICE, BY_ALICE, reach, ready
 from tests.workflows.test_sleep import delete, reaches, refusal_of, sleep
 from tests.workflows.test_template_change import MEDIUM, change, over
 from tests.workflows.test_template_change import ready as ready_in_house
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -43,7 +43,7 @@ from tests.workflows.sweeping import (
     sweeper,
     sweeping,
 )
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from contracts.environment_workflow import ActorInput, CollaboratorAction, Colla
 from contracts.temporal.task_queues import OwnQueues, is_system_queue, system_queue
 from tests.support.workers import serving_system
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

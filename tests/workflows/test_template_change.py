@@ -21,7 +21,7 @@ from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import Life, a_start, until
 from tests.workflows.house import SIZE, CapacityBench, a_house
 from tests.workflows.scripted_activities import fails, fails_for_good, waits
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

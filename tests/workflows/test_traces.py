@@ -33,7 +33,7 @@ from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good
 from tests.workflows.sweeping import seeded
 from worker.tracing.interceptor import TraceInterceptor
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from tests.workflows.conftest import LIFE, until
 from tests.workflows.house import CapacityBench, a_house, most
 from tests.workflows.scripted_activities import waits_for
 from worker.settings.groups.expiry import Sweep
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from contracts.environment_workflow import LifeInput
 from contracts.types.naming import workflow_id
 from starter.environments.reader import EnvironmentSnapshot
 from starter.temporal.errors import CALL_TIMEOUT
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: An environment is notified at most so often: each time makes its history longer, and idle times are hours.
 INTERVAL_SECONDS = 60.0

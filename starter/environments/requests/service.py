@@ -41,7 +41,7 @@ from starter.placement.reservations import Reservations
 from starter.request_errors import InvalidRequest
 from starter.temporal.errors import NO_WORKER, TemporalUnavailable
 from starter.temporal.updates import NoCapacity, Refused, WorkflowClosed
-from workflows.environment import EnvironmentWorkflow
+from workflows.environment.workflow import EnvironmentWorkflow
 
 #: Attempts when another caller starts the name, or its run closes, during the call: at the next attempt that
 #: run is the latest.

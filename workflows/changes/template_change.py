@@ -30,8 +30,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.template_change import describe_template
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
-from workflows.snapshots import SnapshotTaker
+from workflows.changes.snapshots import SnapshotTaker
+from workflows.record.state import EnvironmentState
 from workflows.step_executor import StepExecutor
 from workflows.steps import Step, steps_of
 

@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.metrics import LEAVER_SWEEPS
 
 from workflows.activity_failures import problem_of
-from workflows.sweep_activity import execute_sweep_activity
+from workflows.sweeps.activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a look at all people: thousands, at some hundred a minute.

@@ -35,12 +35,12 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of
 
-from workflows.details import render_details
-from workflows.life_metrics import measure_phase
-from workflows.people_record import PeopleRecord
+from workflows.record.details import render_details
+from workflows.record.life_metrics import measure_phase
+from workflows.record.people import PeopleRecord
+from workflows.record.template import TemplateRecord
 from workflows.steps import steps_of
 from workflows.telemetry.tracing import starting_trace
-from workflows.template_record import TemplateRecord
 
 #: Entries of the audit trail that are kept. The first entries say who asked, so they stay; see
 #: `trim_audit_log`.

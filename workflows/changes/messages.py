@@ -5,13 +5,13 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import ActorInput, Answer, ChangeTemplateInput, RestoreInput
 
-from workflows.drift_repair import DriftRepair
-from workflows.environment_state import EnvironmentState
-from workflows.restore import SnapshotRestorer
-from workflows.snapshots import SnapshotTaker
-from workflows.template_change import TemplateChanger
+from workflows.changes.drift_repair import DriftRepair
+from workflows.changes.restore import SnapshotRestorer
+from workflows.changes.snapshots import SnapshotTaker
+from workflows.changes.template_change import TemplateChanger
+from workflows.record.state import EnvironmentState
+from workflows.record.update_rules import UpdateRules
 from workflows.update_decorator import described_update
-from workflows.update_rules import UpdateRules
 
 
 class ChangeMessages:

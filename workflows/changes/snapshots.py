@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.snapshot_rules import LEFT_OUT, snapshot_obstacle
 
 from workflows.activity_failures import is_cancelled, problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 from workflows.task_queues import Placement, TaskQueues
 
 #: The vCluster copies some hundred megabytes within its own volume. Its controller looks every ten seconds.

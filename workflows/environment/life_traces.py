@@ -6,7 +6,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment import Outcome, Phase
     from contracts.telemetry.trace_context import parse_traceparent
 
-from workflows.environment_state import Ending, EnvironmentState
+from workflows.record.state import Ending, EnvironmentState
 from workflows.telemetry.tracing import Operation, begin_operation, starting_trace
 
 _UNDOING = "undo the environment"

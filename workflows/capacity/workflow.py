@@ -48,9 +48,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.temporal.task_queues import system_queue
 
 from workflows.activity_failures import require_genuine
-from workflows.booking_places import BookingPlaces
-from workflows.capacity_details import render_capacity
-from workflows.pools import PoolKeeper
+from workflows.capacity.booking_places import BookingPlaces
+from workflows.capacity.details import render_capacity
+from workflows.capacity.pools import PoolKeeper
 from workflows.update_decorator import described_update
 from workflows.worker_versions import is_to_move, next_version
 

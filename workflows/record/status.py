@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class StatusRecord(Protocol):
-    """The record as its parts see it; `workflows.environment_state` is the one that there is."""
+    """The record as its parts see it; `workflows.record.state` is the one that there is."""
 
     status: EnvironmentStatus
 

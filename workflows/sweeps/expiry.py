@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.fleet_activities import ExpirySweepActivities
     from contracts.telemetry.metrics import SWEEPS, SWEPT
 
-from workflows.sweep_activity import execute_sweep_activity
+from workflows.sweeps.activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a whole sweep. The activity keeps its page, so the next attempt continues from there after

@@ -24,11 +24,11 @@ with workflow.unsafe.imports_passed_through():
         steps_to_repair,
     )
 
-from workflows.access import AccessUpdater
-from workflows.environment_state import EnvironmentState
+from workflows.changes.access import AccessUpdater
+from workflows.record.state import EnvironmentState
+from workflows.record.update_rules import UpdateRules
 from workflows.saga import Saga
 from workflows.steps import Step, steps_of
-from workflows.update_rules import UpdateRules
 
 
 class DriftRepair:

@@ -8,11 +8,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.expiry import format_utc
     from contracts.temporal import search_attributes, workflow_memo
 
-from workflows.status_record import StatusRecord
+from workflows.record.status import StatusRecord
 
 
 class PeopleRecord:
-    """Records changes of people. The outside systems follow: see `workflows.access`."""
+    """Records changes of people. The outside systems follow: see `workflows.changes.access`."""
 
     def __init__(self, state: StatusRecord) -> None:
         self._state = state

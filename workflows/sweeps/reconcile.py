@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.metrics import RECONCILE_SWEEPS, RECONCILED
 
 from workflows.activity_failures import problem_of
-from workflows.sweep_activity import execute_sweep_activity
+from workflows.sweeps.activity import execute_sweep_activity
 from workflows.telemetry import metrics
 
 #: One attempt of a look at all systems: thousands of lives, each of which may be looked at by itself.

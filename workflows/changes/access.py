@@ -35,8 +35,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import NotificationKind
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
 from workflows.notifications import Notifier
+from workflows.record.state import EnvironmentState
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT, FEW_CALLS_TIMEOUT
 from workflows.task_queues import Placement, TaskQueues
 

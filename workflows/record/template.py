@@ -10,11 +10,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.template_parameters import format_parameters
     from contracts.temporal import search_attributes
 
-from workflows.status_record import StatusRecord
+from workflows.record.status import StatusRecord
 
 
 class TemplateRecord:
-    """Records changes of the template. `workflows.template_change` makes them."""
+    """Records changes of the template. `workflows.changes.template_change` makes them."""
 
     def __init__(self, state: StatusRecord) -> None:
         self._state = state

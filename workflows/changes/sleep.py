@@ -21,11 +21,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import NotificationKind
     from contracts.sleep_rules import SleepPolicy, SleepReason, sleep_due, wake_due
 
-from workflows.access import AccessUpdater
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
+from workflows.changes.access import AccessUpdater
+from workflows.changes.sleep_capacity import WAKE_PRIORITY, WAKE_STEP, SleepCapacity
 from workflows.notifications import Notifier
-from workflows.sleep_capacity import WAKE_PRIORITY, WAKE_STEP, SleepCapacity
+from workflows.record.state import EnvironmentState
 from workflows.steps import START_TIMEOUT
 from workflows.task_queues import Placement, TaskQueues
 

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.snapshot_rules import snapshot_obstacle
     from contracts.temporal.search_attributes import ensure_collaborators_fit
 
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 
 
 class UpdateRules:

@@ -37,9 +37,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.snapshot_rules import LEFT_OUT, restore_attempt
 
 from workflows.activity_failures import is_cancelled, is_in_doubt, problem_of, require_genuine
-from workflows.environment_state import EnvironmentState
-from workflows.sleep import PAUSE_TIMEOUT
-from workflows.snapshots import SnapshotTaker
+from workflows.changes.sleep import PAUSE_TIMEOUT
+from workflows.changes.snapshots import SnapshotTaker
+from workflows.record.state import EnvironmentState
 from workflows.steps import START_TIMEOUT
 from workflows.task_queues import Placement, TaskQueues
 

@@ -27,25 +27,25 @@ with workflow.unsafe.imports_passed_through():
     from contracts.notifications import NotificationKind
     from contracts.telemetry.trace_context import current_trace
 
-from workflows.access import AccessUpdater
 from workflows.activity_failures import provisioning_error
-from workflows.capacity_release import release_capacity
-from workflows.change_messages import ChangeMessages
-from workflows.drift_repair import DriftRepair
-from workflows.environment_state import TEMPORAL_ACTOR, Ending, EnvironmentState
-from workflows.life_metrics import count_request
-from workflows.life_traces import begin_making, begin_undoing, end_operation
-from workflows.next_run import start_next_run
+from workflows.capacity.release import release_capacity
+from workflows.changes.access import AccessUpdater
+from workflows.changes.drift_repair import DriftRepair
+from workflows.changes.messages import ChangeMessages
+from workflows.changes.restore import SnapshotRestorer
+from workflows.changes.sleep import SleepController
+from workflows.changes.snapshots import SnapshotTaker
+from workflows.changes.template_change import TemplateChanger
+from workflows.environment.life_traces import begin_making, begin_undoing, end_operation
+from workflows.environment.next_run import start_next_run
 from workflows.notifications import Notifier
-from workflows.restore import SnapshotRestorer
+from workflows.record.life_metrics import count_request
+from workflows.record.state import TEMPORAL_ACTOR, Ending, EnvironmentState
+from workflows.record.update_rules import UpdateRules
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
-from workflows.sleep import SleepController
-from workflows.snapshots import SnapshotTaker
-from workflows.sweep_messages import SweepMessages
-from workflows.template_change import TemplateChanger
+from workflows.sweeps.messages import SweepMessages
 from workflows.update_decorator import described_update
-from workflows.update_rules import UpdateRules
 from workflows.worker_versions import is_to_move
 
 

@@ -19,8 +19,8 @@ with workflow.unsafe.imports_passed_through():
     from contracts.errors import Refusal, RefusalReason
 
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.capacity_release import release_while_asleep
-from workflows.environment_state import EnvironmentState
+from workflows.capacity.release import release_while_asleep
+from workflows.record.state import EnvironmentState
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT
 
 #: All attempts to get room for waking: the caller waits for the answer.

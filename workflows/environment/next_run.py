@@ -8,7 +8,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.environment_workflow import EnvironmentStart
     from contracts.temporal.workflow_memo import build_memo
 
-from workflows.environment_state import EnvironmentState
+from workflows.record.state import EnvironmentState
 from workflows.worker_versions import next_version
 
 

@@ -1,4 +1,7 @@
-"""What the sweeps ask an environment and tell it. The reconcile sweep tells `workflows.drift_repair`."""
+"""What the sweeps ask an environment and tell it.
+
+The reconcile sweep tells `workflows.changes.drift_repair`.
+"""
 
 from datetime import timedelta
 
@@ -13,11 +16,11 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.trace_context import current_trace
     from contracts.types.durations import format_duration
 
-from workflows.access import AccessUpdater
-from workflows.environment_state import Ending, EnvironmentState
+from workflows.changes.access import AccessUpdater
 from workflows.notifications import Notifier
+from workflows.record.state import Ending, EnvironmentState
+from workflows.record.update_rules import UpdateRules
 from workflows.update_decorator import described_update
-from workflows.update_rules import UpdateRules
 
 
 class SweepMessages:

@@ -1,0 +1,1 @@
+"""The record of one environment: what its workflow knows, and how it is shown."""

@@ -1,0 +1,1 @@
+"""The workflows of the sweeps, and what they say to environments."""
