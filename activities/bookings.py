@@ -28,8 +28,8 @@ from activities.environment_runs import (
     describe_latest,
     life_of,
 )
-from activities.environment_updates import FAILURES, UPDATE_TIMEOUT, describe_failure
-from activities.freeze_state import freeze_reason
+from activities.sweeps.environment_updates import FAILURES, UPDATE_TIMEOUT, describe_failure
+from activities.sweeps.freeze_state import freeze_reason
 from contracts.booking_workflow import EndedPlace, EndPlacesInput, EndPlacesResult, PlaceLeft
 from contracts.bookings import BOOKING_LABEL
 from contracts.capacity.audit import ReservationList

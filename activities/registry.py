@@ -7,22 +7,21 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.access import GroupAccess, VirtualAccess
 from activities.bookings import Bookings
-from activities.capacity_audit import CapacityAudit, CapacitySettings
-from activities.expiry_sweep import ExpirySweep
+from activities.capacity.audit import CapacityAudit, CapacitySettings
+from activities.capacity.pools import Pools
+from activities.capacity.wake_admission import WakeAdmission
+from activities.changes.access import GroupAccess, VirtualAccess
+from activities.changes.sleep import Sleep
+from activities.changes.snapshots import Snapshots
 from activities.host_worker.cluster_bootstrap import BootstrapOnHost
 from activities.host_worker.host import OnHost
-from activities.leaver_sweep import LeaverSweep
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
-from activities.pools import Pools
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
 from activities.rollout import Rollout
-from activities.sleep import Sleep
-from activities.snapshots import Snapshots
 from activities.standby import StandbyOffer
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
@@ -32,8 +31,9 @@ from activities.steps.namespace import NamespaceStep
 from activities.steps.project import ProjectStep
 from activities.steps.role_binding import RoleBindingStep
 from activities.steps.vcluster import VClusterStep
+from activities.sweeps.expiry import ExpirySweep
+from activities.sweeps.leavers import LeaverSweep
 from activities.task_queues import Queues, ensure_right_queue
-from activities.wake_admission import WakeAdmission
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay

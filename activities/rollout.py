@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT
-from activities.environment_updates import FAILURES, UPDATE_TIMEOUT, FailureKind, describe_failure
+from activities.sweeps.environment_updates import FAILURES, UPDATE_TIMEOUT, FailureKind, describe_failure
 from contracts.environment import EnvironmentStatus
 from contracts.environment_workflow import QUERY_STATUS, UPDATE_CHANGE_TEMPLATE, Answer, ChangeTemplateInput
 from contracts.fleet_activities import RolloutActivities

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from activities.capacity_audit import CapacitySettings
+from activities.capacity.audit import CapacitySettings
 from activities.registry import Clients, InstallationSettings
 from clients.helm.chart_store import THREADS, ChartStore
 from clients.host.protocol import Host

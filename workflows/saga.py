@@ -1,7 +1,7 @@
 """Runs the steps forward, and compensates them until nothing is left.
 
-Neither direction handles cancellation: `workflows.environment.workflow` runs each as a separate task, and only
-that module cancels them. The forward task may be cancelled at any await. The compensation task is never
+Neither direction handles cancellation: `workflows.environment.workflow` runs each as a separate task, and
+only that module cancels them. The forward task may be cancelled at any await. The compensation task is never
 cancelled.
 """
 

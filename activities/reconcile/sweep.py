@@ -16,19 +16,19 @@ from temporalio.service import RPCError
 
 from activities import activity_context
 from activities.environment_runs import UNREADABLE_ERRORS, describe_latest, life_of
-from activities.environment_updates import (
-    FAILURES,
-    UPDATE_TIMEOUT,
-    FailureKind,
-    describe_failure,
-)
-from activities.freeze_state import freeze_reason
 from activities.reconcile.drift import GuardLook, MemberLook, deviations_of
 from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.members import ExpectedPeople, MemberReader
 from activities.reconcile.orphans import QUERY_TIMEOUT, OrphanLife, OrphanReader
 from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, list_open_lives
+from activities.sweeps.environment_updates import (
+    FAILURES,
+    UPDATE_TIMEOUT,
+    FailureKind,
+    describe_failure,
+)
+from activities.sweeps.freeze_state import freeze_reason
 from clients.errors import ClientError
 from contracts.environment import Environment, EnvironmentStatus, Phase
 from contracts.environment_workflow import (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from activities.access import GroupAccess, VirtualAccess
+from activities.changes.access import GroupAccess, VirtualAccess
 from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import User
 from contracts.activities import AccessInput, AccessResult

@@ -16,10 +16,11 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import ActivityEnvironment
 
-from activities import activity_context, leaver_sweep
+from activities import activity_context
 from activities.activity_context import ActivityContext
 from activities.errors import Interrupted
-from activities.leaver_sweep import PAGE_SIZE, PEOPLE_PER_CHECKPOINT, LeaverSweep
+from activities.sweeps import leavers as leaver_sweep
+from activities.sweeps.leavers import PAGE_SIZE, PEOPLE_PER_CHECKPOINT, LeaverSweep
 from clients.identity.client_credentials import ClientCredentials
 from clients.identity.entra import Entra
 from clients.identity.okta import Okta

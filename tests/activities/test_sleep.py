@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from activities.sleep import Sleep
+from activities.changes.sleep import Sleep
 from contracts.activities import SleepInput
 from contracts.environment import Environment, StepName
 from contracts.errors import ErrorType

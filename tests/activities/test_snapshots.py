@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from activities.snapshots import Snapshots
+from activities.changes.snapshots import Snapshots
 from clients.host.snapshots import FINALIZER, SnapshotRequest
 from contracts.activities import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
 from contracts.environment import Environment, StepName

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from activities.sleep import Sleep
+from activities.changes.sleep import Sleep
 from activities.standby import StandbyOffer
 from clients.errors import Denied, NotYet
 from clients.simulated_host import SimulatedHost

@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from activities.capacity_audit import CapacityAudit, CapacitySettings
+from activities.capacity.audit import CapacityAudit, CapacitySettings
 from contracts.capacity.audit import AuditInput, AuditResult
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import REQUEST_ID

@@ -99,7 +99,8 @@ PROTECTIONS = (
         RESTORE, "lost_answer",
     ),
     Protection(
-        "2", "who was removed since a snapshot has no access by its restore", "activities/snapshots.py",
+        "2", "who was removed since a snapshot has no access by its restore",
+        "activities/changes/snapshots.py",
         "                if person not in input.people:\n", "                if not person:\n",
         "tests/activities/test_snapshots.py", "removed_since",
     ),

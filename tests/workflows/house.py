@@ -18,9 +18,9 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.bookings import Bookings
-from activities.capacity_audit import CapacityAudit, CapacitySettings
-from activities.pools import Pools
-from activities.wake_admission import WakeAdmission
+from activities.capacity.audit import CapacityAudit, CapacitySettings
+from activities.capacity.pools import Pools
+from activities.capacity.wake_admission import WakeAdmission
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
 from contracts.capacity.models import (

@@ -13,8 +13,8 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities.expiry_sweep import ExpirySweep
 from activities.interceptor import ActivityInterceptor
+from activities.sweeps.expiry import ExpirySweep
 from contracts.environment import EnvironmentStatus
 from contracts.environment_workflow import EnvironmentStart, SweepUpdateInput, undo_queue
 from contracts.errors import Refusal

@@ -14,7 +14,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from activities import booking_audit, bookings
+from activities import bookings
+from activities.capacity import booking_audit
 from contracts.booking_workflow import BookingPhase, BookingStatus
 from contracts.bookings import booking_id
 from contracts.capacity import reconciliation

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.capacity_audit import CapacityAudit
+from activities.capacity.audit import CapacityAudit
 from clients.host.models import NodeCapacity
 from contracts.capacity.models import (
     CAPACITY_ID,

@@ -13,9 +13,10 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, W
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
-from activities import activity_context, leaver_sweep
-from activities.leaver_sweep import LeaverSweep
+from activities import activity_context
 from activities.notices.notifications import NotificationChannels, Notifications
+from activities.sweeps import leavers as leaver_sweep
+from activities.sweeps.leavers import LeaverSweep
 from clients.errors import Denied, Rejected, ServerFailed
 from clients.smtp import Security, Smtp
 from contracts.environment import EnvironmentStatus, Outcome, Phase

@@ -8,7 +8,7 @@ from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateR
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from activities.capacity_audit import CapacitySettings
+from activities.capacity.audit import CapacitySettings
 from activities.errors import NotYet
 from contracts.activities import WakeAdmissionActivities
 from contracts.capacity.models import (

@@ -21,7 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import activity_context
-from activities.booking_audit import compare_bookings
+from activities.capacity.booking_audit import compare_bookings
 from activities.environment_runs import (
     CALL_TIMEOUT,
     OPEN_PLACES,

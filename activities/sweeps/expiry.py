@@ -20,14 +20,14 @@ from temporalio.exceptions import ApplicationError
 
 from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT
-from activities.environment_updates import (
+from activities.sweeps.environment_updates import (
     FAILURES,
     OPEN,
     UPDATE_TIMEOUT,
     FailureKind,
     describe_failure,
 )
-from activities.freeze_state import freeze_reason
+from activities.sweeps.freeze_state import freeze_reason
 from contracts.environment_workflow import (
     QUERY_DUE,
     UPDATE_EXPIRE,

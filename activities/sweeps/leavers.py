@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowExecution
 
 from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT, UNREADABLE_ERRORS
-from activities.environment_updates import (
+from activities.sweeps.environment_updates import (
     FAILURES,
     OPEN,
     UPDATE_TIMEOUT,

@@ -1,0 +1,1 @@
+"""What the capacity workflow does outside, and what asks it: its audit, its pools."""

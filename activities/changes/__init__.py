@@ -1,0 +1,1 @@
+"""What the changes of an environment that is ready do outside."""
