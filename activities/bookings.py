@@ -30,14 +30,14 @@ from activities.environment_runs import (
 )
 from activities.sweeps.environment_updates import FAILURES, UPDATE_TIMEOUT, describe_failure
 from activities.sweeps.freeze_state import freeze_reason
+from contracts.activities.fleet import BookingActivities
 from contracts.booking_workflow import EndedPlace, EndPlacesInput, EndPlacesResult, PlaceLeft
 from contracts.bookings import BOOKING_LABEL
 from contracts.capacity.audit import ReservationList
 from contracts.capacity.models import CAPACITY_ID, QUERY_RESERVATIONS
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import UPDATE_DELETE, ActorInput, Answer
 from contracts.errors import ErrorType
-from contracts.fleet_activities import BookingActivities
 from contracts.standby import SIGNAL_WITHDRAW, STANDBY_WORKFLOW, StandbyEnd, StandbyResult, WithdrawInput
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.naming import name_from_workflow_id

@@ -18,8 +18,8 @@ from activities import activity_context
 from activities.activity_context import ActivityContext
 from activities.errors import translate
 from clients.transport.write_deadline import set_deadline_check
-from contracts.activities import HeartbeatDetails
-from contracts.environment import Receipt
+from contracts.activities.environment import HeartbeatDetails
+from contracts.environment.models import Receipt
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.telemetry.metrics import RETRIES, cause_label, system_label
 from contracts.temporal.foreign_payload import RejectedPayload

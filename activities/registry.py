@@ -37,7 +37,7 @@ from activities.task_queues import Queues, ensure_right_queue
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -46,7 +46,7 @@ from contracts.activities import (
     StepActivities,
     step_activity_name,
 )
-from contracts.environment import Environment, Receipt, StepName, System
+from contracts.environment.models import Environment, Receipt, StepName, System
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.lost_lives import STEP_SYSTEMS
 from contracts.reconcile.life_mark import LifeSigner

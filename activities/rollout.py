@@ -13,12 +13,12 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities import activity_context
 from activities.environment_runs import CALL_TIMEOUT
 from activities.sweeps.environment_updates import FAILURES, UPDATE_TIMEOUT, FailureKind, describe_failure
-from contracts.environment import EnvironmentStatus
+from contracts.activities.fleet import RolloutActivities
+from contracts.environment.models import EnvironmentStatus
+from contracts.environment.template_change import describe_template
 from contracts.environment_workflow import QUERY_STATUS, UPDATE_CHANGE_TEMPLATE, Answer, ChangeTemplateInput
-from contracts.fleet_activities import RolloutActivities
 from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
-from contracts.template import Template
-from contracts.template_change import describe_template
+from contracts.templates.template import Template
 from contracts.types.naming import workflow_id
 
 #: How long an environment may give no answer: a worker that was lost is replaced by then.

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from benchmarks.support.floor import TASK_QUEUE, BareWorkflow, Calls
 from benchmarks.support.harness import TRIES, Ground, cpu_seconds, floor_worker, ground, memory_mb
 from benchmarks.support.http_driver import Caller, Connection, Timed
-from contracts.environment import StepName
+from contracts.environment.models import StepName
 from embedded.faults import CALLS_PATH
 from embedded.stack.options import STAND_INS, Part
 from tests.lifecycle.databases import Systems

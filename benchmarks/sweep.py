@@ -19,7 +19,7 @@ from benchmarks.support.seeding import UNDISTURBED, seed_all
 from contracts.capacity.models import CAPACITY_ID, StateInput
 from contracts.capacity.runs import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
-from contracts.expiry_sweep import SWEEP_MANUAL, SweepInput
+from contracts.sweeps.expiry import SWEEP_MANUAL, SweepInput
 from embedded.stack.stack import Part
 from starter.placement.reservations import Reservations
 from starter.temporal.errors import NoWorker, TemporalUnavailable

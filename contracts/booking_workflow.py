@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from contracts.bookings import seat_names
 from contracts.capacity.bookings import BookingHold
-from contracts.environment import Certificate, Outcome
+from contracts.environment.models import Certificate, Outcome
 from contracts.types.models import Frozen
 
 BOOKING_WORKFLOW = "BookingWorkflow"

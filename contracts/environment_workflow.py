@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.capacity.models import ReservationRequest
-from contracts.environment import Environment, EnvironmentStatus, Spec
-from contracts.sleep_rules import SleepPolicy
-from contracts.template import Template
+from contracts.environment.models import Environment, EnvironmentStatus, Spec
+from contracts.templates.sleep import SleepPolicy
+from contracts.templates.template import Template
 from contracts.types.models import Frozen
 
 TASK_QUEUE = "moorage"

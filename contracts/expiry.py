@@ -7,7 +7,7 @@ here.
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from contracts.template import TimeToLive
+from contracts.templates.template import TimeToLive
 from contracts.types.durations import format_duration
 from contracts.types.models import Frozen
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from contracts.environment import (
+from contracts.environment.models import (
     MADE_PHASES,
     AuditLogEntry,
     Environment,
@@ -18,7 +18,7 @@ from contracts.environment import (
     System,
 )
 from contracts.environment_workflow import CarriedState, EnvironmentStart, LifecycleTimeouts
-from contracts.template import MIN_SIZE, Chart, Template, TimeToLive
+from contracts.templates.template import MIN_SIZE, Chart, Template, TimeToLive
 from contracts.types.naming import OwnerMark, Prefix
 
 #: The owner, team and template of a life that has no record.

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.environment import (
+from contracts.environment.models import (
     AuditLogEntry,
     Certificate,
     EnvironmentSummary,
@@ -11,7 +11,7 @@ from contracts.environment import (
     Problem,
     StepName,
 )
-from contracts.sleep_rules import SleepReason
+from contracts.templates.sleep import SleepReason
 from contracts.types.models import Frozen
 
 

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from contracts.capacity.models import ReservationRequest
-from contracts.size_limits import template_size
-from contracts.template import Template
-from contracts.template_parameters import ParameterValue
+from contracts.environment.size_limits import template_size
+from contracts.templates.parameters import ParameterValue
+from contracts.templates.template import Template
 from contracts.types.models import Frozen
 
 ROLLOUT_WORKFLOW = "RolloutWorkflow"

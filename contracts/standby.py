@@ -7,7 +7,7 @@ that an environment of its name would have, so a search for the owner of its mar
 from datetime import timedelta
 from enum import StrEnum
 
-from contracts.environment import Certificate, Environment, Problem
+from contracts.environment.models import Certificate, Environment, Problem
 from contracts.environment_workflow import EnvironmentStart
 from contracts.types.models import Frozen
 from contracts.types.naming import OwnerMark

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from contracts.environment import Phase
-from contracts.template import Template
+from contracts.environment.models import Phase
+from contracts.templates.template import Template
 from contracts.temporal.search_attributes import ALL as SEARCH_ATTRIBUTES
 from starter.cli.errors import Code
 from tools.reference import updated_pages

@@ -32,7 +32,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from contracts.errors import ErrorType
-from contracts.expiry_sweep import SWEEP_SCHEDULED
+from contracts.sweeps.expiry import SWEEP_SCHEDULED
 from contracts.temporal.encryption_metadata import ENCODING as ENCODING
 from contracts.temporal.encryption_metadata import ENCRYPTED as ENCRYPTED
 from contracts.temporal.encryption_metadata import KEY_ID, KEY_ID_LENGTH

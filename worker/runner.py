@@ -24,7 +24,7 @@ from activities.interceptor import ActivityInterceptor
 from activities.registry import Clients, all_activities, host_activities
 from clients.host.protocol import Host
 from clients.private_files import write_private
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
 from contracts.telemetry.metrics import DROPPED_SPANS
 from contracts.temporal.task_queues import RATE_SHARE, system_queue

@@ -14,6 +14,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.activities.fleet import BookingActivities
     from contracts.booking_workflow import (
         BOOKING_WORKFLOW,
         BookingPhase,
@@ -30,11 +31,10 @@ with workflow.unsafe.imports_passed_through():
     from contracts.bookings import STANDBY_LEAD, seat_names
     from contracts.capacity.bookings import SIGNAL_END_BOOKING, EndBookingInput
     from contracts.capacity.models import CAPACITY_ID, START_GRACE
-    from contracts.environment import MOORAGE_ACTOR
+    from contracts.environment.models import MOORAGE_ACTOR
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import format_utc
-    from contracts.fleet_activities import BookingActivities
     from contracts.temporal import search_attributes
     from contracts.temporal.booking_start import TAKEN, booking_memo
 

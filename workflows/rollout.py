@@ -11,7 +11,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.fleet_activities import RolloutActivities
+    from contracts.activities.fleet import RolloutActivities
+    from contracts.environment.size_limits import MAX_NAME_BYTES, truncate
     from contracts.rollout import (
         FAILURES,
         FIRST_WAVE,
@@ -25,7 +26,6 @@ with workflow.unsafe.imports_passed_through():
         UpgradeResult,
         waiting_lines,
     )
-    from contracts.size_limits import MAX_NAME_BYTES, truncate
     from contracts.telemetry.metrics import ROLLED_OUT, ROLLOUTS
 
 from workflows.activity_failures import problem_of

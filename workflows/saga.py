@@ -13,8 +13,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import MemberRepair
-    from contracts.environment import (
+    from contracts.activities.environment import MemberRepair
+    from contracts.environment.models import (
         MOORAGE_ACTOR,
         Certificate,
         Environment,

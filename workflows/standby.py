@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase, Problem
+    from contracts.environment.models import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase, Problem
     from contracts.environment_workflow import ActorInput, Answer, EnvironmentStart
     from contracts.standby import STANDBY_WORKFLOW, StandbyEnd, StandbyResult, WithdrawInput
     from contracts.types.naming import OwnerMark

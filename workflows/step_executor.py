@@ -9,7 +9,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import (
+    from contracts.activities.environment import (
         IMPORT_BOOTSTRAP,
         IMPORT_KEY,
         IMPORT_REGISTER,
@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
         StepActivities,
         step_activity_name,
     )
-    from contracts.environment import Environment, Receipt, StepName, System
+    from contracts.environment.models import Environment, Receipt, StepName, System
     from contracts.environment_workflow import EnvironmentStart
     from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult
     from contracts.types.models import Frozen

@@ -10,7 +10,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import Environment, StepName, System
+    from contracts.environment.models import Environment, StepName, System
 
 #: One attempt of a few API calls. Each call has its own timeout, which is well below this limit.
 FEW_CALLS_ATTEMPT_TIMEOUT = timedelta(minutes=1)

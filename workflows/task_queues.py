@@ -16,8 +16,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import QueueActivities, QueuesInput
-    from contracts.environment import System
+    from contracts.activities.environment import QueueActivities, QueuesInput
+    from contracts.environment.models import System
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.errors import ErrorType
     from contracts.temporal.task_queues import system_queue

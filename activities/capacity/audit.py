@@ -34,6 +34,7 @@ from activities.environment_runs import (
 from activities.host_worker.survey import survey_host
 from activities.worker_versions import wanted_versions
 from clients.host.protocol import Host
+from contracts.activities.fleet import CapacityActivities
 from contracts.capacity.audit import AuditInput, AuditResult, ReservationList
 from contracts.capacity.ledger import to_epoch_seconds
 from contracts.capacity.models import (
@@ -51,11 +52,10 @@ from contracts.capacity.models import (
 )
 from contracts.capacity.reconciliation import LatestLife, ended_claims, sleep_differs
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import Phase
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Phase
 from contracts.environment_workflow import SIGNAL_RENEW
 from contracts.errors import ErrorType
-from contracts.fleet_activities import CapacityActivities
 from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.temporal.encryption_metadata import is_outdated

@@ -13,9 +13,9 @@ from temporalio.common import (
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from contracts.environment import Phase
+from contracts.activities.fleet import PoolActivities
+from contracts.environment.models import Phase
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
-from contracts.fleet_activities import PoolActivities
 from contracts.standby import STANDBY_WORKFLOW, StartStandbyInput
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import POOL, build_memo

@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 
 from activities.capacity.audit import CapacitySettings
 from activities.errors import NotYet
-from contracts.activities import WakeAdmissionActivities
+from contracts.activities.environment import WakeAdmissionActivities
 from contracts.capacity.models import (
     CAPACITY_ID,
     UPDATE_WAKE,
@@ -21,7 +21,7 @@ from contracts.capacity.models import (
     ReserveResult,
     WakeInput,
 )
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.errors import ErrorType
 from contracts.expiry import format_utc
 

@@ -17,13 +17,13 @@ from activities.task_queues import ensure_right_queue
 from clients.errors import NotFound
 from clients.identity.protocol import Group, IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities import (
+from contracts.activities.environment import (
     AccessInput,
     AccessResult,
     GroupAccessActivities,
     VirtualAccessActivities,
 )
-from contracts.environment import Environment, System
+from contracts.environment.models import Environment, System
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 
 

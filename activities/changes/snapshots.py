@@ -12,9 +12,14 @@ from activities.ownership import mark_text, require_ours
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig, require_installed
 from activities.task_queues import ensure_right_queue
 from clients.host.snapshots import SnapshotProgress, SnapshotRequest
-from contracts.activities import RestoreSnapshotInput, SettlePeopleInput, SnapshotActivities, SnapshotInput
-from contracts.environment import System
-from contracts.snapshot_rules import request_name, restore_name, snapshot_path
+from contracts.activities.environment import (
+    RestoreSnapshotInput,
+    SettlePeopleInput,
+    SnapshotActivities,
+    SnapshotInput,
+)
+from contracts.environment.models import System
+from contracts.environment.snapshots import request_name, restore_name, snapshot_path
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import OwnerMark
 

@@ -6,7 +6,7 @@ from activities.errors import NotAccepted
 from activities.parts.cluster_bootstrap import apply_bootstrap
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import NotForThisCluster, public_key, unseal
-from contracts.activities import (
+from contracts.activities.environment import (
     IMPORT_BOOTSTRAP,
     IMPORT_KEY,
     BootstrapActivities,
@@ -14,7 +14,7 @@ from contracts.activities import (
     BootstrapKey,
     EnsureInput,
 )
-from contracts.environment import System
+from contracts.environment.models import System
 
 
 class BootstrapOnHost(BootstrapActivities):

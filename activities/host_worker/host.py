@@ -7,11 +7,11 @@ from activities.host_worker.survey import survey_host
 from activities.parts.host_lookup import Hosts
 from clients.host.health import find_namespace, read_health
 from clients.host.protocol import Host
-from contracts.activities import HostActivities
+from contracts.activities.environment import HostActivities
 from contracts.capacity.models import HostCapacity
-from contracts.credentials import CLUSTER_FIELDS, MAX_CREDENTIAL
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
+from contracts.templates.credentials import CLUSTER_FIELDS, MAX_CREDENTIAL
 
 
 class OnHost(HostActivities):

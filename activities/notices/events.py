@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from contracts.environment import Problem
+from contracts.environment.models import Problem
 from contracts.notifications import Notification, NotificationKind
-from contracts.sleep_rules import SleepReason
+from contracts.templates.sleep import SleepReason
 from contracts.types.models import Duration, Frozen
 
 EVENT_MEDIA_TYPE = "application/cloudevents+json"

@@ -15,10 +15,10 @@ from activities.notices.events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
-from contracts.activities import NotificationActivities, NotificationResult
+from contracts.activities.environment import NotificationActivities, NotificationResult
 from contracts.expiry import format_utc
 from contracts.notifications import FOR_PROGRAMS, Notification, NotificationKind
-from contracts.sleep_rules import SleepReason
+from contracts.templates.sleep import SleepReason
 from contracts.types.durations import format_duration
 
 #: Longest part of a name that is shown in Slack, in characters. With it the longest text stays below the

@@ -14,7 +14,7 @@ from activities.errors import NotAccepted
 from clients.errors import CUT
 from clients.host.models import Manifest
 from clients.safe_yaml import UnsupportedYaml, read_all_yaml
-from contracts.environment import System
+from contracts.environment.models import System
 
 #: The kinds that an agent consists of. Nothing that runs once and ends, and no bare pods.
 EXPECTED_KINDS = frozenset(

@@ -9,7 +9,7 @@ from activities.parts.bootstrap_manifest import BootstrapManifest
 from clients import errors as client
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
-from contracts.environment import Environment, System
+from contracts.environment.models import Environment, System
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,7 @@ from activities.errors import NotYet
 from activities.ownership import NOTHING_THERE, note_foreign, require_ours
 from clients.errors import AlreadyExists, NotFound
 from clients.rafay import Group, Project, Rafay
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -15,7 +15,7 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Environment, Receipt, System
+from contracts.environment.models import Environment, Receipt, System
 
 
 class Resource(Protocol):

@@ -3,7 +3,7 @@
 from activities import activity_context
 from activities.parts.host_lookup import is_own_namespace
 from clients.host.protocol import Host
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 
 #: Most lines of a certificate about forced deletions; a tenant may have left hundreds of objects.
 MAX_FORCED_LINES = 20

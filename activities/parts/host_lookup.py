@@ -8,7 +8,7 @@ from activities.ownership import mark_text, require_ours
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Chart, Namespace, Release
 from clients.host.protocol import Host
-from contracts.environment import Environment, System
+from contracts.environment.models import Environment, System
 from contracts.types.naming import ANNOTATION_OWNER, OwnerMark
 
 Hosts = Mapping[str, Host]

@@ -12,9 +12,9 @@ from activities.parts.policy_object import Manifest, policy_object
 from activities.parts.quantities import largest, multiply, smallest, sum_bytes, sum_cpus
 from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.sizes import parts_of_size
-from contracts.chart_values import ETCD, control_plane_replicas, etcd_replicas, value_at
-from contracts.environment import Environment
-from contracts.template import PodSecurity
+from contracts.environment.chart_values import ETCD, control_plane_replicas, etcd_replicas, value_at
+from contracts.environment.models import Environment
+from contracts.templates.template import PodSecurity
 from contracts.types.naming import OwnerMark
 
 #: Pods of the vCluster itself: its control plane and its DNS, and the successor of each in an update.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from activities.parts.policy_object import Manifest, policy_object
 from clients.host.models import HostNetworks, Peer, PeerPods
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 
 #: Port of the vCluster's API server in its pod.
 _API_SERVER_PORT = 8443

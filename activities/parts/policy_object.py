@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 
 Manifest = dict[str, Any]
 

@@ -11,8 +11,8 @@ from activities.errors import NeverReady, NotYet
 from activities.parts.host_lookup import chart_of, require_own_release
 from clients.host.models import ReleaseStatus
 from clients.host.protocol import Host
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, System
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, System
 from contracts.types.naming import LABEL_REVISION
 from contracts.types.quantities import parse_quantity
 

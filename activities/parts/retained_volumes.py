@@ -14,8 +14,8 @@ from activities.parts.host_lookup import is_own_namespace
 from clients.errors import NotFound
 from clients.host.models import Namespace, PersistentVolume
 from clients.host.protocol import Host
-from contracts.environment import Environment
-from contracts.template import RetainedVolumes
+from contracts.environment.models import Environment
+from contracts.templates.template import RetainedVolumes
 
 #: How far the clocks of Temporal and of a host may differ on machines that are maintained. A volume that is
 #: older than a life by less than this counts as the life's own.

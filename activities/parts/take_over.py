@@ -17,8 +17,8 @@ from clients.errors import Denied
 from clients.errors import NotYet as NotThereYet
 from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, System
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, System
 from contracts.types.naming import ANNOTATION_STANDBY, LABEL_REVISION, OFFERED, OwnerMark
 
 #: Swaps that others may win in a row: an environment and the standby itself, and an administrator.

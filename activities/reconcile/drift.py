@@ -17,7 +17,7 @@ from clients.errors import NotFound
 from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
 from clients.rafay import Project
-from contracts.environment import Environment, System
+from contracts.environment.models import Environment, System
 from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import MAX_EXTRA, Deviation
 from contracts.reconcile.life_mark import LifeMark

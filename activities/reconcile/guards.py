@@ -10,8 +10,8 @@ from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.reconcile.guard_comparison import guard_differences, label_differences
 from clients.host.models import HostNetworks, Namespace
 from clients.host.protocol import Host
-from contracts.chart_values import compose_values
-from contracts.environment import Environment
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment
 from contracts.types.naming import ANNOTATION_HOST_NETWORKS
 
 #: Differences of one namespace that a sentence names; there may be dozens.

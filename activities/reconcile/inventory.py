@@ -15,7 +15,7 @@ from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.reconcile.life_mark import LifeMark, LifeSigner
 from contracts.reconcile.models import SurveyedSystem
 from contracts.reconcile.rules import Findings

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from activities.environment_runs import describe_latest, start_of
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.runs import latest_run
-from contracts.environment import EnvironmentStatus
+from contracts.environment.models import EnvironmentStatus
 from contracts.environment_workflow import QUERY_STATUS, EnvironmentStart, LifecycleTimeouts
 from contracts.lost_lives import adoption_start, forced_start, stand_in_environment
 from contracts.reconcile.models import Verdict

@@ -16,7 +16,7 @@ from activities.environment_runs import (
     UNREADABLE_ERRORS,
     life_of,
 )
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
 from contracts.reconcile.rules import LatestRun, RunKind

@@ -30,14 +30,15 @@ from activities.sweeps.environment_updates import (
 )
 from activities.sweeps.freeze_state import freeze_reason
 from clients.errors import ClientError
-from contracts.environment import Environment, EnvironmentStatus, Phase
+from contracts.activities.fleet import ReconcileActivities
+from contracts.environment.models import Environment, EnvironmentStatus, Phase
+from contracts.environment.size_limits import truncate_lines
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_STATUS,
     EnvironmentStart,
     LifecycleTimeouts,
 )
-from contracts.fleet_activities import ReconcileActivities
 from contracts.reconcile.drift import (
     MEMBER_KINDS,
     UPDATE_DRIFT,
@@ -57,7 +58,6 @@ from contracts.reconcile.models import (
     Verdict,
 )
 from contracts.reconcile.rules import RunKind, count_skips, first_seen
-from contracts.size_limits import truncate_lines
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
 from contracts.types.naming import OwnerMark, workflow_id

@@ -19,7 +19,7 @@ from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import seal
 from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay
-from contracts.activities import (
+from contracts.activities.environment import (
     IMPORT_REGISTER,
     EnsureInput,
     InspectInput,
@@ -31,7 +31,7 @@ from contracts.activities import (
     SealedBootstrap,
     StepActivities,
 )
-from contracts.environment import Environment, Receipt, System
+from contracts.environment.models import Environment, Receipt, System
 
 #: How long the agent may take to confirm a deregistration: it is notified at once and has little to do. An
 #: agent that has not answered after that time will not answer, and its record is deleted by force when its

@@ -16,7 +16,7 @@ from activities.parts.concurrent_reads import read_together
 from activities.people_check import require_directory, user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.identity.protocol import Group, IdentityProvider
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -25,7 +25,7 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Environment, Receipt, System
+from contracts.environment.models import Environment, Receipt, System
 from contracts.types.naming import OwnerMark
 
 #: How long a directory's search may lag behind a write; cloud directories lag by seconds. It is shorter than

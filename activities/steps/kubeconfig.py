@@ -10,7 +10,7 @@ from activities.errors import NotYet
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -18,7 +18,7 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Receipt, System
+from contracts.environment.models import Receipt, System
 
 
 class KubeconfigStep(StepActivities):

@@ -28,7 +28,7 @@ from activities.parts.namespace_policies import marked, namespace_policies, pod_
 from activities.parts.take_over import take_over, withdraw
 from clients.errors import AlreadyExists, NotFound
 from clients.host.protocol import Host
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -36,10 +36,10 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.chart_values import compose_values
-from contracts.environment import Receipt, System
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Receipt, System
 from contracts.reconcile.life_mark import LifeMark, LifeSigner
-from contracts.template import RetainedVolumes
+from contracts.templates.template import RetainedVolumes
 from contracts.types.naming import (
     ANNOTATION_HOST_NETWORKS,
     ANNOTATION_LIFE,

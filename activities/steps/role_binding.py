@@ -13,7 +13,7 @@ from activities.parts.control_plane_resource import own_group, own_project
 from activities.people_check import user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.rafay import Group, Rafay
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -22,7 +22,7 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.environment import Environment, Receipt, System
+from contracts.environment.models import Environment, Receipt, System
 
 
 class RoleBindingStep(StepActivities):

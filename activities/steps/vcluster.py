@@ -29,7 +29,7 @@ from activities.parts.take_over import withdraw
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
 from clients.host.protocol import Host
-from contracts.activities import (
+from contracts.activities.environment import (
     EnsureInput,
     InspectInput,
     InspectResult,
@@ -37,8 +37,8 @@ from contracts.activities import (
     RemoveResult,
     StepActivities,
 )
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, Receipt, System
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, Receipt, System
 
 #: How long a pending release may be the work of a Helm call that still runs, in a worker that was considered
 #: dead: an install without waiting takes a second or two. After that no process works on it.

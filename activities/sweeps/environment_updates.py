@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.environment_runs import OPEN_RUNS, UNREADABLE_ERRORS
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.errors import ErrorType, Refusal
 from contracts.temporal import search_attributes
 

@@ -28,6 +28,7 @@ from activities.sweeps.environment_updates import (
     describe_failure,
 )
 from activities.sweeps.freeze_state import freeze_reason
+from contracts.activities.fleet import ExpirySweepActivities
 from contracts.environment_workflow import (
     QUERY_DUE,
     UPDATE_EXPIRE,
@@ -38,14 +39,13 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import ErrorType
 from contracts.expiry import Due, DueKind
-from contracts.expiry_sweep import (
+from contracts.sweeps.expiry import (
     SWEEP_ACTOR,
     SweepLine,
     SweepOutcome,
     SweepPassInput,
     SweepResult,
 )
-from contracts.fleet_activities import ExpirySweepActivities
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.models import Frozen
 from contracts.types.naming import life_id, name_from_workflow_id

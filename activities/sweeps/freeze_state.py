@@ -4,7 +4,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.environment_runs import CALL_TIMEOUT
-from contracts.expiry_sweep import SWEEP_SCHEDULE
+from contracts.sweeps.expiry import SWEEP_SCHEDULE
 
 
 async def freeze_reason(temporal: Client) -> str:

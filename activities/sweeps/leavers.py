@@ -24,8 +24,8 @@ from activities.sweeps.environment_updates import (
     describe_failure,
 )
 from clients.errors import ClientError, Denied, Rejected, Throttled
-from contracts.fleet_activities import LeaverActivities
-from contracts.leaver_rules import (
+from contracts.activities.fleet import LeaverActivities
+from contracts.sweeps.leavers import (
     UPDATE_PERSON_LEFT,
     ApplyInput,
     ApplyResult,

@@ -9,9 +9,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from benchmarks.support.harness import Ground
-from contracts.environment import Environment, Spec
+from contracts.environment.models import Environment, Spec
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
-from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.templates.template import Chart, Size, Template, TimeToLive
 from contracts.types.naming import OwnerMark, request_id
 from tests.support.seeding import ready_status, seed
 

@@ -20,7 +20,7 @@ from contracts.capacity.models import (
 from contracts.capacity.pools import WantedPool
 from contracts.errors import Refusal, RefusalReason
 from contracts.expiry import format_utc
-from contracts.warm_pool import WarmPool
+from contracts.templates.warm_pool import WarmPool
 
 #: Names of seats in a refusal: with one of them, a person finds the others.
 MAX_NAMES = 3

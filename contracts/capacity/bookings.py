@@ -7,7 +7,7 @@ from datetime import datetime
 
 from contracts.bookings import BookingMark, pool_of_booking, seat_names
 from contracts.capacity.models import Amount, StandbyName
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 from contracts.errors import Refusal
 from contracts.types.models import Frozen
 

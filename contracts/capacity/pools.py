@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from contracts.capacity.models import Amount, Standby, StandbyName
-from contracts.chart_values import compose_values
-from contracts.environment import Environment
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.models import Frozen
-from contracts.warm_pool import WarmPool
 
 #: The signal with which the API says what it wants.
 SIGNAL_WANT_POOLS = "want_pools"

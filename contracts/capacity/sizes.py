@@ -6,8 +6,14 @@ from math import ceil
 from typing import Any
 
 from contracts.capacity.models import Amount
-from contracts.chart_values import DNS_LIMITS, ETCD, control_plane_replicas, etcd_replicas, value_at
-from contracts.template import Size
+from contracts.environment.chart_values import (
+    DNS_LIMITS,
+    ETCD,
+    control_plane_replicas,
+    etcd_replicas,
+    value_at,
+)
+from contracts.templates.template import Size
 from contracts.types.quantities import parse_quantity
 
 

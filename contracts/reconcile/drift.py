@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from contracts.environment import Drift
+from contracts.environment.models import Drift
 from contracts.environment_workflow import LifeInput
 from contracts.lost_lives import STEP_SYSTEMS
 from contracts.phases import DriftKind, StepName

@@ -10,7 +10,7 @@ import zlib
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
 
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 from contracts.types.compression import decompress
 from contracts.types.models import Frozen
 from contracts.types.naming import OwnerMark, life_id

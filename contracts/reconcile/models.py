@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from contracts.expiry_sweep import SCHEDULE_PREFIX
 from contracts.phases import DriftKind, System
 from contracts.reconcile.drift import DEFAULT_REPAIR, DriftedLife
+from contracts.sweeps.expiry import SCHEDULE_PREFIX
 from contracts.types.models import Frozen
 
 RECONCILE_WORKFLOW = "ReconcileWorkflow"

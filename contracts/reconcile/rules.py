@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.reconcile.life_mark import LifeMark
 from contracts.reconcile.models import Orphan, SurveyedSystem, Verdict
 

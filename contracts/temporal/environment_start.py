@@ -9,7 +9,7 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import EnvironmentStart
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo

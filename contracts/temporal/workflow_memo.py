@@ -3,7 +3,7 @@
 from typing import Any
 
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
+from contracts.environment.chart_values import compose_values
 from contracts.environment_workflow import EnvironmentStart
 
 #: With it the API recognises a late retry of a request whose life has ended.

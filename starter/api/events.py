@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.api.dependencies import (
     AccessDep,
     AuthenticationDep,

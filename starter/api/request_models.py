@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from contracts.bookings import MAX_SEATS
 from contracts.reconcile.models import MAX_ORPHANS
 from contracts.rollout import DEFAULT_STOP_AFTER, DEFAULT_WAVE, MAX_ENVIRONMENTS, MAX_WAVE
-from contracts.sleep_rules import SleepPolicy
+from contracts.templates.sleep import SleepPolicy
 from contracts.types.models import Duration, Printable
 from contracts.types.naming import LIFE_PATTERN
 from starter.bookings.service import RequestedBooking

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from contracts.environment.size_limits import MAX_COLLABORATORS
 from contracts.environment_workflow import EnvironmentStart
-from contracts.size_limits import MAX_COLLABORATORS
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Principal
 from starter.config_files.validation_messages import sentence

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.environment import AuditLogEntry, EnvironmentSummary
+from contracts.environment.models import AuditLogEntry, EnvironmentSummary
 
 
 class AuditVerb(StrEnum):

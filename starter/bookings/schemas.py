@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from contracts.booking_workflow import BookingPhase, BookingStatus, EndedPlace, PlaceLeft, Seat
-from contracts.environment import Outcome
+from contracts.environment.models import Outcome
 from contracts.types.models import Frozen
 from starter.environments.schemas import CertificateView, certificate_view
 

@@ -25,10 +25,10 @@ from contracts.booking_workflow import (
 from contracts.bookings import BOOKING_LABEL, BookingMark, booking_id, booking_problems, seat_names
 from contracts.capacity.bookings import BookingHold, BookingRequest
 from contracts.capacity.models import ReservationRequest
-from contracts.environment import Environment, Spec
+from contracts.environment.models import Environment, Spec
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.temporal.booking_start import booking_options
 from contracts.types.naming import OwnerMark, life_id, request_id
 from starter.auth.policy import Principal

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from clients.errors import ClientError
 from clients.host.protocol import Host
-from contracts.supported_charts import chart_warning
-from contracts.template import Chart
-from contracts.template_parameters import marker, unused_parameters
+from contracts.templates.parameters import marker, unused_parameters
+from contracts.templates.supported_charts import chart_warning
+from contracts.templates.template import Chart
 from contracts.types.durations import format_duration
 from contracts.types.models import Frozen
 from contracts.types.naming import Prefix

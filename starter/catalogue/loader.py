@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from clients.transport.secure_urls import is_internal_host
-from contracts.chart_values import exported_account_problem
-from contracts.size_limits import ensure_fits
-from contracts.sleep_rules import SleepPolicy, policy_problems
-from contracts.template import (
+from contracts.environment.chart_values import exported_account_problem
+from contracts.environment.size_limits import ensure_fits
+from contracts.templates.sleep import SleepPolicy, policy_problems
+from contracts.templates.template import (
     Chart,
     Credentials,
     Extension,
@@ -25,9 +25,9 @@ from contracts.template import (
     TemplateQuota,
     fields_below_minimum,
 )
+from contracts.templates.warm_pool import WarmPool, pool_problems
 from contracts.types.naming import is_name
 from contracts.types.printable_text import ensure_printable
-from contracts.warm_pool import WarmPool, pool_problems
 from starter.auth.policy import Principal, Role
 from starter.catalogue.parameters import declaration_problems
 from starter.config_files.validation_messages import did_you_mean

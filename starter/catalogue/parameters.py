@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
-from contracts.template import Template
-from contracts.template_parameters import (
+from contracts.templates.parameters import (
     DEFAULT_PATTERN,
     MAX_TEXT,
     Parameter,
@@ -17,6 +16,7 @@ from contracts.template_parameters import (
     format_value,
     misplaced_markers,
 )
+from contracts.templates.template import Template
 from contracts.types.printable_text import ensure_printable
 from starter.config_files.validation_messages import did_you_mean
 from starter.config_files.yaml_source import Where

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from contracts.sleep_rules import SleepPolicy
-from contracts.template import Size, Template, TimeToLive
-from contracts.template_parameters import Parameter
+from contracts.templates.parameters import Parameter
+from contracts.templates.sleep import SleepPolicy
+from contracts.templates.template import Size, Template, TimeToLive
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.models import Frozen
-from contracts.warm_pool import WarmPool
 
 
 class TemplateView(Frozen):

@@ -7,7 +7,7 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from contracts.template import DIGEST_PATTERN
+from contracts.templates.template import DIGEST_PATTERN
 from contracts.types.quantities import POSITIVE_PATTERN
 
 

@@ -15,7 +15,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from contracts.environment import AuditLogEntry, EnvironmentStatus, Phase, StepState, StepStatus
+from contracts.environment.models import AuditLogEntry, EnvironmentStatus, Phase, StepState, StepStatus
 from contracts.errors import ErrorType
 from starter.temporal.errors import CALL_TIMEOUT, map_rpc_errors
 

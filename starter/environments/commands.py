@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from temporalio.client import Client, WorkflowHandle
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import (
     ActorInput,
     Answer,

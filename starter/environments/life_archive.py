@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from clients.jsonl_file import JsonLinesFile
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.notifications import LifeRecord
 from contracts.temporal import workflow_memo
 from contracts.types.naming import is_name, life_id, workflow_id

@@ -3,7 +3,7 @@
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.types.naming import name_from_workflow_id
 from starter.environments.reader import EnvironmentReader

@@ -19,7 +19,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.environment import EnvironmentStatus, Phase, StepName
+from contracts.environment.models import EnvironmentStatus, Phase, StepName
 from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import workflow_memo
 from contracts.types.naming import name_from_workflow_id, workflow_id

@@ -13,7 +13,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, W
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment.models import EnvironmentStatus, Phase
+from contracts.environment.size_limits import MAX_NAME_BYTES, truncate
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE
 from contracts.errors import Refusal, RefusalReason
 from contracts.rollout import (
@@ -31,8 +32,7 @@ from contracts.rollout import (
     template_from_rollout_id,
     waiting_lines,
 )
-from contracts.size_limits import MAX_NAME_BYTES, truncate
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.temporal import search_attributes
 from contracts.types.models import Frozen
 from contracts.types.naming import name_from_workflow_id

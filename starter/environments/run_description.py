@@ -14,8 +14,8 @@ from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from contracts.activities import HeartbeatDetails
-from contracts.environment import Outcome, Phase
+from contracts.activities.environment import HeartbeatDetails
+from contracts.environment.models import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.labels import labels_of

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from contracts.environment import (
+from contracts.environment.models import (
     AuditLogEntry,
     Certificate,
     Drift,
@@ -25,10 +25,10 @@ from contracts.environment import (
     StepName,
     StepState,
 )
-from contracts.sleep_rules import SleepPolicy, SleepReason
-from contracts.snapshot_rules import snapshot_obstacle
+from contracts.environment.snapshots import snapshot_obstacle
 from contracts.telemetry.trace_context import parse_traceparent
-from contracts.template_parameters import ParameterValue
+from contracts.templates.parameters import ParameterValue
+from contracts.templates.sleep import SleepPolicy, SleepReason
 from contracts.types.models import Duration, Frozen
 
 #: Phases in which a user can work with the environment.

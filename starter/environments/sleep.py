@@ -8,7 +8,7 @@ import structlog
 
 from contracts.environment_workflow import ActorInput, Answer, SleepChangeInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.sleep_rules import SleepPolicy, problems_within
+from contracts.templates.sleep import SleepPolicy, problems_within
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
 from starter.environments.commands import EnvironmentCommands

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import structlog
 
 from contracts.capacity.models import ReservationRequest
-from contracts.environment import Environment
+from contracts.environment.models import Environment
+from contracts.environment.size_limits import ensure_fits
+from contracts.environment.template_change import describe_template, in_place_problems, term_problem
 from contracts.environment_workflow import ChangeTemplateInput
 from contracts.errors import Refusal, RefusalReason
-from contracts.size_limits import ensure_fits
-from contracts.template import Template
-from contracts.template_change import describe_template, in_place_problems, term_problem
-from contracts.template_parameters import ParameterValue
+from contracts.templates.parameters import ParameterValue
+from contracts.templates.template import Template
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.catalogue.loader import Catalogue, offered_templates, unknown_template
 from starter.catalogue.parameters import read_parameters

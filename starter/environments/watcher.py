@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.telemetry.trace_context import current_trace
 from starter.environments.health import EnvironmentHealth
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot

@@ -18,7 +18,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.expiry_sweep import SWEEP_MANUAL, SWEEP_SCHEDULE
+from contracts.sweeps.expiry import SWEEP_MANUAL, SWEEP_SCHEDULE
 from contracts.types.durations import format_duration
 from starter.environments.schemas import FreezeView
 from starter.expiry.schedules import create_or_update, schedules

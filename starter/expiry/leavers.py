@@ -2,7 +2,7 @@
 
 from temporalio.client import Client
 
-from contracts.leaver_rules import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
+from contracts.sweeps.leavers import LEAVER_MANUAL, LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.types.models import Frozen
 from starter.expiry.schedules import leaver_input
 from starter.expiry.sweep_runs import SweepRuns

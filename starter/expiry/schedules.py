@@ -25,14 +25,14 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.environment_workflow import TASK_QUEUE
-from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
-from contracts.leaver_rules import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
 from contracts.reconcile.models import (
     RECONCILE_SCHEDULE,
     RECONCILE_SCHEDULED,
     RECONCILE_WORKFLOW,
     ReconcileInput,
 )
+from contracts.sweeps.expiry import SCHEDULE_PREFIX, SWEEP_SCHEDULE, SWEEP_SCHEDULED, SweepInput
+from contracts.sweeps.leavers import LEAVER_SCHEDULE, LEAVER_SCHEDULED, LEAVER_WORKFLOW, LeaverSweepInput
 from worker.data_converter import converter_at
 from worker.settings.groups.expiry import Sweep
 from worker.settings.groups.reconcile import Reconcile

@@ -2,7 +2,7 @@
 
 from temporalio.client import Client
 
-from contracts.expiry_sweep import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
+from contracts.sweeps.expiry import SWEEP_DRY_RUN, SWEEP_MANUAL, SweepResult
 from contracts.types.models import Frozen
 from starter.expiry.schedules import sweep_input
 from starter.expiry.sweep_runs import SweepRuns

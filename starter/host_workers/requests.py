@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from clients.errors import ClientError, Denied, MalformedAnswer, NotYet, Rejected, Throttled, Unreachable
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.environment_workflow import TASK_QUEUE, undo_queue
 from contracts.errors import ErrorType
 from contracts.host_requests import (

@@ -16,8 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.booking_workflow import BOOKING_WORKFLOW
 from contracts.capacity.models import CAPACITY_ID
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
-from contracts.expiry_sweep import SWEEP_SCHEDULE
 from contracts.standby import STANDBY_WORKFLOW
+from contracts.sweeps.expiry import SWEEP_SCHEDULE
 from contracts.temporal.encryption_metadata import key_id_of
 from contracts.types.naming import name_from_workflow_id
 from starter.temporal.errors import CALL_TIMEOUT

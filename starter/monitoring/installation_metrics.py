@@ -19,9 +19,9 @@ from temporalio.service import RPCError
 
 from contracts.capacity.models import Amount, CapacityState, Limits
 from contracts.capacity.pools import PoolCount
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
-from contracts.expiry_sweep import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFLOW
+from contracts.sweeps.expiry import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFLOW
 from contracts.telemetry import metrics
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues

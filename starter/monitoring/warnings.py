@@ -17,11 +17,11 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.environment import Phase, System
+from contracts.environment.models import Phase, System
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, undo_queue
-from contracts.expiry_sweep import SWEEP_SCHEDULE
-from contracts.leaver_rules import LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
+from contracts.sweeps.expiry import SWEEP_SCHEDULE
+from contracts.sweeps.leavers import LEAVER_WORKFLOW, LeaverSweepResult
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues, system_queue
 from contracts.types.durations import format_duration

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from contracts.environment import StepState
+from contracts.environment.models import StepState
 from starter.environments.schemas import EnvironmentView
 from starter.page.rendering import UNDOING_PHASES, render, state_of, state_words
 from starter.statistics.usual_times import UsualTimes

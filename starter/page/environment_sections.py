@@ -9,7 +9,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from contracts.environment import SLEEP_PHASES, Phase, Snapshot
+from contracts.environment.models import SLEEP_PHASES, Phase, Snapshot
 from starter.auth.policy import Principal, Verb, is_allowed
 from starter.environments.access import relations_in
 from starter.environments.schemas import USABLE_PHASES, EnvironmentView

@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from contracts.environment import MADE_PHASES, SLEEP_PHASES, Outcome, Phase, StepState
+from contracts.environment.models import MADE_PHASES, SLEEP_PHASES, Outcome, Phase, StepState
 from contracts.rollout import RolloutOutcome
-from contracts.template_parameters import format_value
+from contracts.templates.parameters import format_value
 from contracts.types.durations import format_duration
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import LifeSummary

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from contracts.capacity.models import Amount, StateInput
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.auth.policy import Principal
 from starter.environments.requests.planning import RequestedEnvironment
 from starter.environments.requests.service import EnvironmentService

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest
 from contracts.capacity.pools import pool_key
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import Environment
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment
 from contracts.errors import RefusalReason
 from contracts.expiry import format_utc
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts
 from starter.placement.chart_check import ChartCheck

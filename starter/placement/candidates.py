@@ -1,6 +1,6 @@
 """The hosts that can take an environment, by the labels that its template requires."""
 
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.installation_settings import InstallationConfig
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from clients.errors import ClientError, Rejected
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.chart_values import compose_values
-from contracts.environment import Environment
-from contracts.template import Template
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment
+from contracts.templates.template import Template
 from starter.request_errors import FieldProblem, InvalidRequest
 
 #: Pairs of host and template in the cache of passed checks; a catalogue has a handful of versions in use.

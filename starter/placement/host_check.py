@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from clients.errors import Rejected
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, Spec
-from contracts.template import Template
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, Spec
+from contracts.templates.template import Template
 from contracts.types.naming import OwnerMark, Prefix, life_id
 
 #: The environment name for the dry run; nothing is ever created under it.

@@ -8,10 +8,10 @@ import structlog
 
 from contracts.capacity.pools import PoolCount, PoolsInput, WantedPool, pool_key
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, Spec
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, Spec
 from contracts.standby import STANDBY_TTL
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.types.naming import OwnerMark
 from starter.installation_settings import InstallationConfig
 from starter.placement.candidates import candidate_hosts

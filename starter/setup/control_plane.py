@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clients.errors import AlreadyExists, Rejected
 from clients.rafay import Project, Rafay, Repository, Role, same_repository
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.config_files.validation_messages import did_you_mean
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well

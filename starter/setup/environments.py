@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from clients.host.protocol import Host
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.temporal import search_attributes
 from contracts.types.naming import name_from_workflow_id
 from starter.environments.health import read_health

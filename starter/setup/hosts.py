@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from clients.errors import Denied, Rejected
 from clients.host.models import LABEL_POD_SECURITY
 from clients.host.protocol import Host
-from contracts.supported_charts import chart_warning
-from contracts.template import PodSecurity, RetainedVolumes, Template
+from contracts.templates.supported_charts import chart_warning
+from contracts.templates.template import PodSecurity, RetainedVolumes, Template
 from contracts.types.naming import LABEL_INSTALLATION, Prefix
 from starter.placement.host_check import DRY_RUN_SUFFIX, check_templates
 from starter.setup.areas import Area

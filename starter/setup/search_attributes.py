@@ -20,7 +20,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE, ActorInput
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.naming import life_id

@@ -7,7 +7,7 @@ from pathlib import Path
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.temporal.task_queues import OwnQueues
 from starter.auth.oidc.issuers import load_issuers
 from starter.auth.tokens import load_tokens

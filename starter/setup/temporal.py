@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.expiry_sweep import SWEEP_SCHEDULE
+from contracts.sweeps.expiry import SWEEP_SCHEDULE
 from contracts.temporal import search_attributes
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.temporal.worker_versions import DEPLOYMENT

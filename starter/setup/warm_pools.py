@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.placement.reservations import Reservations
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well

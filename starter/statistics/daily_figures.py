@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from contracts.environment import Outcome
+from contracts.environment.models import Outcome
 from starter.statistics.life_times import Failure, LifeTimes
 from starter.statistics.quantiles import quantile
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
-from contracts.environment import EnvironmentStatus, Outcome, Problem
+from contracts.environment.models import EnvironmentStatus, Outcome, Problem
 
 #: How far the clock of the worker that has written a record may be ahead of ours.
 MAX_CLOCK_DIFFERENCE = timedelta(hours=1)

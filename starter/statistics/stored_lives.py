@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from contracts.environment import Outcome
+from contracts.environment.models import Outcome
 from contracts.types.naming import LIFE_PATTERN
 from starter.statistics.life_times import Failure, Implausible, LifeTimes, checked, seconds_between
 

@@ -25,10 +25,16 @@ from activities.steps.vcluster import VClusterStep
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
-from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
-from contracts.environment import Environment, Receipt, Spec, StepName
-from contracts.supported_charts import NEWEST_TESTED
-from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.activities.environment import (
+    EnsureInput,
+    InspectInput,
+    InspectResult,
+    RemoveInput,
+    RemoveResult,
+)
+from contracts.environment.models import Environment, Receipt, Spec, StepName
+from contracts.templates.supported_charts import NEWEST_TESTED
+from contracts.templates.template import Chart, Size, Template, TimeToLive
 from contracts.types.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import CLUSTERS_PATH

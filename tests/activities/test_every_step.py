@@ -3,7 +3,7 @@
 import pytest
 
 from clients.host.models import Chart
-from contracts.environment import Environment, StepName
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import details
 from tests.activities.conftest import INSTALLATION, OTHER_INSTALLATION, Bench, an_environment, fresh

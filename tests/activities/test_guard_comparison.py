@@ -10,7 +10,7 @@ import pytest
 from activities.parts.namespace_policies import namespace_policies, pod_security
 from activities.reconcile.guard_comparison import guard_differences, label_differences
 from clients.host.models import HostNetworks, Peer, PeerPods
-from contracts.chart_values import compose_values
+from contracts.environment.chart_values import compose_values
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 
 ENVIRONMENT = an_environment("demo")

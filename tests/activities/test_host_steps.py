@@ -15,10 +15,10 @@ from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.activities import InspectInput
-from contracts.environment import Environment, StepName
+from contracts.activities.environment import InspectInput
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from contracts.types.naming import ANNOTATION_OWNER
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running, details

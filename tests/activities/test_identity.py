@@ -11,8 +11,8 @@ from activities.steps import identity_group
 from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import Group
 from clients.identity.scim import Scim
-from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
-from contracts.environment import Environment, Receipt
+from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running, details, fail, succeed

@@ -17,8 +17,8 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.steps.identity_group import IdentityStep
-from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
-from contracts.environment import Environment, Receipt
+from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.cloud_directories.controls import EXPIRE_PATH, SETTLE_PATH
 from embedded.faults import CONTROL_PATH, Fault, FaultKind

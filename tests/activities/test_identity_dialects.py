@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from activities.steps import identity_group
 from activities.steps.identity_group import IdentityStep
 from clients.identity.scim import Scim
-from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
-from contracts.environment import Environment, Receipt
+from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import LIFE_START, fail, succeed
 from tests.activities.conftest import OTHER_INSTALLATION, TIMEOUT, TOKEN, an_environment

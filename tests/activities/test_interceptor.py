@@ -18,8 +18,8 @@ from temporalio.testing import ActivityEnvironment
 from activities import activity_context, interceptor
 from activities import errors as step
 from clients import errors as client
-from contracts.activities import InspectResult, RemoveResult
-from contracts.environment import Receipt
+from contracts.activities.environment import InspectResult, RemoveResult
+from contracts.environment.models import Receipt
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running, details, fail, succeed
 from tests.support.deadline import NEVER, soon

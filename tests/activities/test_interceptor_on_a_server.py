@@ -17,8 +17,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import activity_context, interceptor
 from activities.interceptor import ActivityInterceptor
-from contracts.activities import HeartbeatDetails
-from contracts.environment import Receipt
+from contracts.activities.environment import HeartbeatDetails
+from contracts.environment.models import Receipt
 from contracts.types.models import Frozen
 from tests.support.deadline import HANG, NEVER, soon
 from tests.support.temporal_server import running_temporal_server

@@ -26,7 +26,7 @@ from clients.identity.entra import Entra
 from clients.identity.okta import Okta
 from clients.identity.scim import Scim
 from clients.transport.http import Credentials
-from contracts.leaver_rules import LeaverSweepInput, LookInput, LookResult
+from contracts.sweeps.leavers import LeaverSweepInput, LookInput, LookResult
 from contracts.temporal import search_attributes
 from tests.support.stand_ins import TLS
 from workflows.sweeps.leavers import LOOK_ATTEMPT_TIMEOUT

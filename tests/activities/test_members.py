@@ -5,8 +5,8 @@ import pytest
 from activities.errors import NotConfigured
 from activities.people_check import PeopleCheck, require_directory
 from clients.rafay import Binding
-from contracts.activities import CheckPeopleInput
-from contracts.environment import Environment, StepName
+from contracts.activities.environment import CheckPeopleInput
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import Bench, an_environment, fresh

@@ -14,9 +14,9 @@ from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from clients.kubernetes.cluster.dry_run import REQUIRED
 from contracts.capacity.models import Limits
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import ETCD, compose_values, merge_values, value_at
-from contracts.environment import Environment
-from contracts.template import Network, PodSecurity, Template
+from contracts.environment.chart_values import ETCD, compose_values, merge_values, value_at
+from contracts.environment.models import Environment
+from contracts.templates.template import Network, PodSecurity, Template
 from contracts.types.quantities import parse_quantity
 from tests.activities.conftest import OTHER_INSTALLATION, an_environment
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from contracts.environment import Environment, StepName
+from contracts.environment.models import Environment, StepName
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import Running, details
 from tests.activities.conftest import HOST, KEY, TOKEN, Bench

@@ -17,10 +17,10 @@ from cloudevents.core.formats.json import JSONFormat
 from activities.notices.events import notice_event, source_of
 from activities.notices.notifications import NotificationChannels, Notifications, text
 from clients.webhook import ID, SIGNATURE, Webhook
-from contracts.environment import Problem
+from contracts.environment.models import Problem
+from contracts.environment.size_limits import MAX_COLLABORATORS, MAX_NAME_BYTES, MAX_TEXT_BYTES
 from contracts.errors import ErrorType
 from contracts.notifications import Notification, NotificationKind
-from contracts.size_limits import MAX_COLLABORATORS, MAX_NAME_BYTES, MAX_TEXT_BYTES
 from tests.activities.activity_runs import fail, succeed
 from tests.activities.notification_receivers import webhook_receiver
 from tests.activities.test_notifications import NOTICE, SECRET, hook

@@ -14,8 +14,8 @@ from activities.notices.notifications import NotificationChannels, Notifications
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
 from clients.webhook import ID, SIGNATURE, Webhook
-from contracts.activities import NotificationResult
-from contracts.environment import AuditLogEntry, Outcome, Problem
+from contracts.activities.environment import NotificationResult
+from contracts.environment.models import AuditLogEntry, Outcome, Problem
 from contracts.errors import ErrorType
 from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind
 from starter.environments.life_archive import read_records

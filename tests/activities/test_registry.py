@@ -8,9 +8,10 @@ import pytest
 from temporalio import activity
 
 from activities.registry import Clients, all_activities
-from contracts import activities, fleet_activities
-from contracts.activities import StepActivities, step_activity_name
-from contracts.environment import StepName
+from contracts.activities.environment import StepActivities, step_activity_name
+from contracts.activities.environment import environment as activities
+from contracts.activities.environment import fleet as fleet_activities
+from contracts.environment.models import StepName
 
 
 def _promised() -> dict[str, activity._Definition]:

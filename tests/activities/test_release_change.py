@@ -7,8 +7,8 @@ import pytest
 from activities.parts import release_change
 from activities.parts.release_change import release_labels
 from clients.simulated_host import SimulatedHost
-from contracts.chart_values import compose_values
-from contracts.environment import Environment, StepName
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.types.naming import LABEL_REVISION
 from tests.activities.conftest import Bench, an_environment

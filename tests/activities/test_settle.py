@@ -11,7 +11,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.reconcile.models import Orphan, SettledLine, SettleInput, Verdict
 from contracts.reconcile.rules import Judgement, LatestRun, RunKind

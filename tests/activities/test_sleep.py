@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from activities.changes.sleep import Sleep
-from contracts.activities import SleepInput
-from contracts.environment import Environment, StepName
+from contracts.activities.environment import SleepInput
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import OTHER_INSTALLATION, Bench, an_environment, fresh

@@ -11,10 +11,10 @@ import pytest
 
 from activities.changes.snapshots import Snapshots
 from clients.host.snapshots import FINALIZER, SnapshotRequest
-from contracts.activities import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
-from contracts.environment import Environment, StepName
+from contracts.activities.environment import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
+from contracts.environment.models import Environment, StepName
+from contracts.environment.snapshots import request_name
 from contracts.errors import ErrorType
-from contracts.snapshot_rules import request_name
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import OTHER_INSTALLATION, Bench, an_environment, fresh

@@ -11,10 +11,10 @@ from activities.parts.retained_volumes import MAX_CLOCK_SKEW
 from clients.errors import Denied
 from clients.host.models import PersistentVolume
 from clients.host.protocol import Host
-from contracts.activities import InspectInput, InspectResult, RemoveInput
-from contracts.environment import Environment, StepName
+from contracts.activities.environment import InspectInput, InspectResult, RemoveInput
+from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
-from contracts.template import RetainedVolumes
+from contracts.templates.template import RetainedVolumes
 from tests.activities.activity_runs import LIFE_START, Running
 from tests.activities.conftest import HOST, Bench, Systems
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import Caller, problem
 from tests.cli.test_commands import Cli

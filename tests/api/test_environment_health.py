@@ -11,7 +11,7 @@ import pytest
 from clients.errors import Denied, Unreachable
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
-from contracts.environment import Environment, EnvironmentStatus, Phase, Restore
+from contracts.environment.models import Environment, EnvironmentStatus, Phase, Restore
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
 from contracts.types.naming import OwnerMark
 from starter.environments import health as environment_health

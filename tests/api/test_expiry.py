@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.client import Client
 
-from contracts.expiry_sweep import SWEEP_DRY_RUN
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.sweeps.expiry import SWEEP_DRY_RUN
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import Caller, calling, fields_of, problem
 from tests.support.stack import ALICE, BOB, client_of, hurried, unique

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from clients.jsonl_file import JsonLinesFile
 from contracts.capacity.models import ReservationRequest
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import AuditLogEntry, Outcome
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import AuditLogEntry, Outcome
 from contracts.environment_workflow import ActorInput, EnvironmentStart
 from contracts.notifications import LifeRecord
 from contracts.types.naming import workflow_id

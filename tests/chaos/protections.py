@@ -132,12 +132,13 @@ PROTECTIONS = (
         SLEEP, "without_room",
     ),
     Protection(
-        "4", "access that is taken away is taken away again after a late response", "contracts/access.py",
+        "4", "access that is taken away is taken away again after a late response",
+        "contracts/environment/access.py",
         "set(done.people) - (set() if settled else set(done.doubtful))", "set(done.people)",
         PEOPLE, "lost_response",
     ),
     Protection(
-        "leavers", "a sweep stops itself when many have left at once", "contracts/leaver_rules.py",
+        "leavers", "a sweep stops itself when many have left at once", "contracts/sweeps/leavers.py",
         "brake_reason(looked, left, sweep.confirmed, sweep.limit_percent)", '""',
         LEAVERS, "lost_its_people",
     ),

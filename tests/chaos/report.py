@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import StepName
+from contracts.environment.models import StepName
 
 COMMAND = "make chaos"
 #: What a step is called in the parameters of tests: it makes the rows of a table.

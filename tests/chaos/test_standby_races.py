@@ -21,8 +21,8 @@ from activities.parts.take_over import offer, take_over, withdraw
 from clients.host.models import Health, Namespace, Release, ReleaseStatus
 from clients.host.protocol import Host
 from clients.simulated_host import SimulatedHost
-from contracts.chart_values import compose_values
-from contracts.environment import Environment
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import Environment
 from contracts.types.naming import ANNOTATION_OWNER, ANNOTATION_STANDBY, OFFERED, OwnerMark
 from tests.contracts.test_pools import a_standby_environment
 from tests.support.deadline import HANG

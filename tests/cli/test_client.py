@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.cli.client import api as api_module
 from starter.cli.client import http_client, slow_notice
 from starter.cli.client.api import Api

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import moorage
-from contracts.environment import Outcome, Phase, Problem, StepName, StepState
+from contracts.environment.models import Outcome, Phase, Problem, StepName, StepState
 from contracts.types.durations import parse_duration
 from starter.cli.app import build
 from starter.cli.batch import run_in_turn

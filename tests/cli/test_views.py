@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
-from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
-from contracts.leaver_rules import LeaverLine, LeaverSweepResult
+from contracts.environment.models import AuditLogEntry, Outcome, Phase, Problem, StepName, StepState
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine, SurveyedSystem
 from contracts.rollout import RolloutLine, RolloutStatus
-from contracts.template import Extension, Size, TimeToLive
-from contracts.template_parameters import Parameter
+from contracts.sweeps.expiry import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.sweeps.leavers import LeaverLine, LeaverSweepResult
+from contracts.templates.parameters import Parameter
+from contracts.templates.template import Extension, Size, TimeToLive
 from starter.api.routes import sign_in
 from starter.bookings import schemas as bookings
 from starter.catalogue import schemas as offered

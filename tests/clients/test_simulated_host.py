@@ -14,7 +14,7 @@ import pytest
 from clients.errors import AlreadyExists, Denied, NotFound, Rejected, ServerFailed, Unreachable
 from clients.host.models import LABEL_POD_SECURITY, Chart, Namespace, ReleaseStatus
 from clients.host.protocol import Host
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from tests.support.deadline import HANG
 from tests.support.simulated_host import RunningHost, running_host

@@ -18,7 +18,7 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Chart, Manifest
 from clients.host.protocol import Host, VirtualCluster
 from clients.virtual_cluster import VirtualClusterApi
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.host.tls import server_certificate
 from tests.support.simulated_host import RunningHost, running_host

@@ -24,9 +24,9 @@ from contracts.capacity.models import (
 from contracts.capacity.reconciliation import apply_audit
 from contracts.capacity.runs import CarriedCapacity
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import ETCD, merge_values
+from contracts.environment.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
-from contracts.template import Size
+from contracts.templates.template import Size
 from contracts.types.quantities import format_cpu, format_memory
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts import supported_charts
-from contracts.supported_charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
+from contracts.templates import supported_charts
+from contracts.templates.supported_charts import NEWEST_TESTED, OLDEST_TESTED, chart_warning
 
 #: The range as it is, before the fixture below changes it.
 SHIPPED_RANGE = f"{OLDEST_TESTED} to {NEWEST_TESTED}"

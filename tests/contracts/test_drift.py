@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from contracts.environment import Drift
+from contracts.environment.models import Drift
 from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import (
     DEFAULT_REPAIR,

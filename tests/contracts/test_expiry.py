@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from contracts import expiry
 from contracts.expiry import DueKind, ExtensionRejected, GrantedExtension, Term
-from contracts.template import Extension, TimeToLive
+from contracts.templates.template import Extension, TimeToLive
 from contracts.types.durations import parse_duration
 
 BEGAN = datetime(2030, 1, 1, 8, tzinfo=UTC)

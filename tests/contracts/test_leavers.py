@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.leaver_rules import (
+from contracts.sweeps.leavers import (
     APPLYING,
     MAX_DELAY,
     LeaverSweepInput,

@@ -31,10 +31,10 @@ from contracts.capacity.pools import (
     pool_key,
 )
 from contracts.capacity.reconciliation import apply_audit
-from contracts.environment import Environment, Spec
-from contracts.template import Chart, Template
+from contracts.environment.models import Environment, Spec
+from contracts.templates.template import Chart, Template
+from contracts.templates.warm_pool import WarmPool, pool_problems
 from contracts.types.naming import OwnerMark
-from contracts.warm_pool import WarmPool, pool_problems
 from tests.contracts.test_admission import SMALL, an_ask
 from tests.workflows.conftest import a_start
 

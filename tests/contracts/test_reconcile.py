@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Phase, StepName, StepState, System
+from contracts.environment.models import Phase, StepName, StepState, System
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.lost_lives import STEP_SYSTEMS, adoption_start, done_steps, forced_start, stand_in_environment
 from contracts.reconcile.drift import Deviation, DriftedLife

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from contracts.capacity.models import Amount, ReservationRequest
+from contracts.environment.size_limits import MAX_TEMPLATE_BYTES
 from contracts.rollout import (
     MAX_ENVIRONMENTS,
     RolloutInput,
@@ -15,8 +16,7 @@ from contracts.rollout import (
     template_from_rollout_id,
     waiting_lines,
 )
-from contracts.size_limits import MAX_TEMPLATE_BYTES
-from contracts.template import Template
+from contracts.templates.template import Template
 from tests.workflows.conftest import a_start
 
 SMALL = a_start("a").environment.template

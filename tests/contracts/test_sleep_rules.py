@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from contracts.sleep_rules import (
+from contracts.templates.sleep import (
     SleepPolicy,
     SleepReason,
     parse_schedule,

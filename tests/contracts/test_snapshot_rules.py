@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import KEPT_SNAPSHOTS
-from contracts.snapshot_rules import request_name, snapshot_obstacle, snapshot_path
-from contracts.supported_charts import NEWEST_TESTED
-from contracts.template import Chart, Template
+from contracts.environment.models import KEPT_SNAPSHOTS
+from contracts.environment.snapshots import request_name, snapshot_obstacle, snapshot_path
+from contracts.templates.supported_charts import NEWEST_TESTED
+from contracts.templates.template import Chart, Template
 from tests.activities.conftest import an_environment
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

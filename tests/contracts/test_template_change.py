@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from contracts.chart_values import ETCD
-from contracts.environment import Environment
-from contracts.template_change import in_place_problems, term_problem
+from contracts.environment.chart_values import ETCD
+from contracts.environment.models import Environment
+from contracts.environment.template_change import in_place_problems, term_problem
 from tests.workflows.conftest import a_start
 
 VOLUME = ("controlPlane", "statefulSet", "persistence", "volumeClaim")

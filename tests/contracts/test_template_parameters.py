@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.template_parameters import (
+from contracts.templates.parameters import (
     Parameter,
     ParameterType,
     format_parameters,

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from clients.host.models import LABEL_POD_SECURITY
-from contracts.template import PodSecurity
+from contracts.templates.template import PodSecurity
 from contracts.types.naming import LABEL_INSTALLATION
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.lifecycle.databases import PREFIX

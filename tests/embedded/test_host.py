@@ -17,7 +17,7 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Chart
 from clients.host.protocol import Host
 from clients.rafay import Cluster, Rafay
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from tests.support.deadline import HANG
 from tests.support.simulated_host import HOST_TOKEN, RunningHost, running_host
 from tests.support.stand_ins import TLS, RafayStandIn

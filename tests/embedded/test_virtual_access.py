@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from clients.host.kubeconfig import Kubeconfig
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from tests.support.simulated_host import RunningHost, running_host
 from tests.support.stand_ins import TLS, control, set_faults

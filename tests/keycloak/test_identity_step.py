@@ -9,8 +9,8 @@ import pytest
 from activities.steps.identity_group import IdentityStep
 from clients.identity.keycloak import OWNER_ATTRIBUTE
 from clients.identity.protocol import IdentityProvider
-from contracts.activities import EnsureInput, InspectInput, InspectResult, RemoveInput
-from contracts.environment import Environment, Receipt
+from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import fail, succeed
 from tests.activities.conftest import an_environment

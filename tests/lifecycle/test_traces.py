@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.environment import StepName
+from contracts.environment.models import StepName
 from contracts.telemetry.trace_context import new_trace
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking

@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal
 from starter.environments.schemas import EnvironmentView

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import Done, DoneKind, EnvironmentView, FreezeView
 from starter.request_errors import FieldProblem, InvalidRequest

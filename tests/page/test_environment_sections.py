@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Drift, Phase, Problem, Restore, Snapshot, StepName
-from contracts.sleep_rules import SleepReason
+from contracts.environment.models import Drift, Phase, Problem, Restore, Snapshot, StepName
+from contracts.templates.sleep import SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import ChangeView, EnvironmentView, SleepView
 from starter.page import environment_sections, rendering

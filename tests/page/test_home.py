@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
 from starter.environments.schemas import EnvironmentPage, EnvironmentRow, FreezeView, Unwell

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.auth.policy import Principal
 from starter.environments.schemas import EnvironmentView
 from starter.page.environment_parts import SharedParts, version_of

@@ -26,12 +26,12 @@ from contracts.capacity.models import (
     Reservation,
 )
 from contracts.capacity.pools import MAX_FAILURES, PoolCount
-from contracts.environment import AuditLogEntry, Outcome, Phase, Problem, StepName, System
-from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.environment.models import AuditLogEntry, Outcome, Phase, Problem, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SurveyedSystem, Verdict
 from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
-from contracts.warm_pool import WarmPool
+from contracts.sweeps.expiry import OutcomeCount, SweepLine, SweepOutcome, SweepResult
+from contracts.templates.warm_pool import WarmPool
 from starter.audit_trail.service import AuditTrail
 from starter.auth.policy import Principal
 from starter.auth.rate_limit import Throttle

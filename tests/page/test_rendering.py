@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from contracts.environment import Outcome, Phase, StepState
+from contracts.environment.models import Outcome, Phase, StepState
 from contracts.phases import StepName
 from starter.environments.schemas import ChangeView, EnvironmentView, Progress, StepView
 from starter.page.environment_parts import MAX_KEPT, KeptMessages, SharedParts, parts_of, version_of

@@ -30,7 +30,7 @@ from contracts.bookings import BookingMark
 from contracts.capacity import reconciliation
 from contracts.capacity.models import CAPACITY_ID, Amount, PlacementDecision, ReservationRequest
 from contracts.capacity.runs import CapacityStart
-from contracts.environment import Phase, StepName, System
+from contracts.environment.models import Phase, StepName, System
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
@@ -47,15 +47,6 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import ErrorType, Refusal, RefusalReason, StepErrorDetails
 from contracts.host_requests import HOST_REQUEST_ID, HostRequest, HostRequestKind
-from contracts.leaver_rules import (
-    ApplyInput,
-    ApplyResult,
-    LeaverAction,
-    LeaverInput,
-    LeaverSweepInput,
-    LookInput,
-    LookResult,
-)
 from contracts.lost_lives import forced_start
 from contracts.phases import DriftKind
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
@@ -70,8 +61,17 @@ from contracts.reconcile.models import (
     Verdict,
 )
 from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
-from contracts.sleep_rules import SleepPolicy
 from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, STANDBY_WORKFLOW, WithdrawInput
+from contracts.sweeps.leavers import (
+    ApplyInput,
+    ApplyResult,
+    LeaverAction,
+    LeaverInput,
+    LeaverSweepInput,
+    LookInput,
+    LookResult,
+)
+from contracts.templates.sleep import SleepPolicy
 from contracts.types.naming import OwnerMark, workflow_id
 from tests.contracts.test_rollout import a_rollout
 from tests.support.seeding import ready_status, seed

@@ -12,7 +12,7 @@ from temporalio.worker import Replayer, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from contracts.environment import Finding
+from contracts.environment.models import Finding
 from tests.replay.record import (
     HISTORIES,
     OF_ENDED_BOOKING,

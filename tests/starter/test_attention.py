@@ -13,7 +13,7 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.service import RPCError, RPCStatusCode
 
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.temporal.task_queues import OwnQueues
 from starter.api import health
 from starter.monitoring import warnings

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.environment import AuditLogEntry
+from contracts.environment.models import AuditLogEntry
 from starter.audit_trail import record_search
 from starter.audit_trail.entries import AuditVerb, TrailEntry, TrailFilters, cut_page, verb_of
 from starter.audit_trail.export import COLUMNS, guard_cell, to_csv, to_json_lines

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue, unknown_template
 from starter.config_files.yaml_source import FilesUnusable
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.environment import Certificate, Finding, StepName, System
+from contracts.environment.models import Certificate, Finding, StepName, System
 from starter.cli.output.formatting import print_certificate
 from starter.environments.schemas import certificate_view
 from tests.support.client_views import client_view

@@ -9,9 +9,9 @@ import pytest
 
 from clients.errors import Rejected, Unreachable
 from clients.host.models import Chart
-from contracts.environment import Environment, Spec
-from contracts.supported_charts import NEWEST_TESTED
-from contracts.template import Size, Template, fields_below_minimum
+from contracts.environment.models import Environment, Spec
+from contracts.templates.supported_charts import NEWEST_TESTED
+from contracts.templates.template import Size, Template, fields_below_minimum
 from contracts.types.naming import OwnerMark
 from starter.placement import chart_check
 from starter.placement.chart_check import ChartCheck

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.audit_trail import service
 from starter.audit_trail.entries import TrailFilters
 from starter.audit_trail.service import AuditTrail

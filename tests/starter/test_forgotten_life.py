@@ -10,10 +10,10 @@ import pytest
 from clients.errors import Denied, Unreachable
 from clients.host.models import Namespace
 from clients.host.protocol import Host
-from contracts.environment import Outcome
+from contracts.environment.models import Outcome
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.notifications import LifeRecord
-from contracts.template import RetainedVolumes
+from contracts.templates.template import RetainedVolumes
 from contracts.types.naming import OwnerMark
 from starter.environments.teardown.forgotten_life import CannotPlan, ForgottenLife, plan_without_run
 from starter.environments.teardown.leftover_search import FoundMarks, Marked, MarkSearch

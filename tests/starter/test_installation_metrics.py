@@ -15,10 +15,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.booking_workflow import BookingPhase
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
 from contracts.capacity.pools import MAX_FAILURES, PoolCount
-from contracts.environment import Phase, StepName, System
+from contracts.environment.models import Phase, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult, SurveyedSystem
-from contracts.warm_pool import WarmPool
+from contracts.templates.warm_pool import WarmPool
 from starter.bookings.metrics import read_booking_state
 from starter.bookings.schemas import BookingRow
 from starter.environments.orphans import count_orphans

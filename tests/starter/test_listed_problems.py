@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from contracts.environment import Phase, StepName, StepState
+from contracts.environment.models import Phase, StepName, StepState
 from contracts.types.naming import life_id
 from starter.auth.policy import Principal, Role
 from starter.environments.lists import listing

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import DataConverter, encode_search_attributes
 
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.naming import life_id, workflow_id
 from starter.environments.lists import rows as rows_module

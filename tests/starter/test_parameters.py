@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.chart_values import compose_values
+from contracts.environment.chart_values import compose_values
 from contracts.environment_workflow import EnvironmentStart
-from contracts.template import Template
-from contracts.template_parameters import Parameter, ParameterType, ParameterValue
+from contracts.templates.parameters import Parameter, ParameterType, ParameterValue
+from contracts.templates.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.lint import check_catalogue
 from starter.catalogue.loader import Catalogue, load_catalogue

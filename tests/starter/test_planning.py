@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.auth.policy import Principal
 from starter.catalogue.loader import Catalogue
 from starter.environments.requests.planning import RequestedEnvironment, plan

@@ -8,9 +8,9 @@ import pytest
 
 from contracts.capacity.pools import PoolsInput, pool_key
 from contracts.environment_workflow import LifecycleTimeouts
-from contracts.template import Template
-from contracts.template_parameters import Parameter
-from contracts.warm_pool import WarmPool
+from contracts.templates.parameters import Parameter
+from contracts.templates.template import Template
+from contracts.templates.warm_pool import WarmPool
 from starter.installation_settings import InstallationConfig
 from starter.placement import pools
 from starter.placement.pools import PoolSync, wanted_pools

@@ -11,7 +11,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowExecutionStatus
 
-from contracts.environment import Phase, Restore, StepName, StepState
+from contracts.environment.models import Phase, Restore, StepName, StepState
 from contracts.types.naming import workflow_id
 from starter.environments import reader as reader_module
 from starter.environments.reader import EnvironmentReader, EnvironmentSnapshot

@@ -10,7 +10,7 @@ from temporalio.client import Client, Schedule, ScheduleOverlapPolicy
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.expiry_sweep import SCHEDULE_PREFIX, SWEEP_SCHEDULE
+from contracts.sweeps.expiry import SCHEDULE_PREFIX, SWEEP_SCHEDULE
 from starter.expiry.freeze import ExpiryFreeze, describe_sweep
 from starter.expiry.schedules import reconcile, schedules
 from worker.connection import NotConnected

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.environment import Outcome, Problem, StepStatus
+from contracts.environment.models import Outcome, Problem, StepStatus
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.notifications import LifeRecord, StepTime
 from contracts.phases import StepName, StepState

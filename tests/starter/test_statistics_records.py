@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from clients.jsonl_file import JsonLinesFile, open_for_reading
-from contracts.environment import AuditLogEntry, Outcome
+from contracts.environment.models import AuditLogEntry, Outcome
 from contracts.notifications import LifeRecord, StepTime
 from contracts.phases import StepName
 from starter.statistics import life_sources, record_file

@@ -11,7 +11,7 @@ import pytest
 from clients.errors import ClientError, Rejected, Unreachable
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.supported_charts import NEWEST_TESTED, OLDEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED, OLDEST_TESTED
 from starter.catalogue.lint import check_catalogue, check_on_hosts
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from tests.clients.test_safe_yaml import bomb, nested

@@ -16,8 +16,8 @@ from clients.errors import ClientError, Denied, MalformedAnswer, NotFound, Serve
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Namespace
 from clients.host.protocol import Host
-from contracts.environment import Environment
-from contracts.template import Credentials
+from contracts.environment.models import Environment
+from contracts.templates.template import Credentials
 from contracts.types.naming import OwnerMark
 from starter.auth.policy import NotAllowed, Principal
 from starter.environments.access import EnvironmentAccess

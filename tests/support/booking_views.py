@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from contracts.booking_workflow import BookingPhase, BookingStatus, EndedPlace, PlaceLeft, Seat
-from contracts.environment import Certificate, Finding, Outcome, StepName
+from contracts.environment.models import Certificate, Finding, Outcome, StepName
 from starter.auth.policy import Principal
 from starter.bookings.reader import BookingNotFound
 from starter.bookings.schemas import BookingRow, BookingView, booking_view

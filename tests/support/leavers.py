@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from temporalio.client import WorkflowHandle
 
-from contracts.leaver_rules import LeaverInput
+from contracts.sweeps.leavers import LeaverInput
 from contracts.types.naming import workflow_id
 from embedded.stack.stack import Part, Stack
 from tests.lifecycle.environment_client import Asking

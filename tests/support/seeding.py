@@ -7,7 +7,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from contracts.environment import EnvironmentStatus, Phase, StepStatus
+from contracts.environment.models import EnvironmentStatus, Phase, StepStatus
 from contracts.environment_workflow import CarriedState, EnvironmentStart
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo

@@ -13,8 +13,8 @@ from temporalio.client import Client, WorkflowHandle
 
 from contracts.capacity.pools import PoolCount, PoolsInput
 from contracts.standby import StandbyEnd, StandbyResult
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.naming import STANDBY_NAME_START, workflow_id
-from contracts.warm_pool import WarmPool
 from embedded.stack.stack import Stack
 from starter.catalogue.loader import STARTER_TEMPLATES, load_catalogue
 from starter.installation_settings import InstallationConfig

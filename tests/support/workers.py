@@ -9,7 +9,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker
 
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.environment_workflow import undo_queue
 from contracts.temporal.task_queues import system_queue
 from worker.runner import deployment_of, workflow_runner

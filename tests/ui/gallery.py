@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from contracts.environment import Phase
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.environment.models import Phase
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import Part, Person, Stack
 from starter.environments.schemas import EnvironmentView

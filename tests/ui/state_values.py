@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts.environment import Drift, Phase, Problem, Restore, Snapshot, StepName, StepState
-from contracts.expiry_sweep import OutcomeCount, SweepLine, SweepResult
-from contracts.leaver_rules import LeaverSweepResult
+from contracts.environment.models import Drift, Phase, Problem, Restore, Snapshot, StepName, StepState
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, Verdict
 from contracts.rollout import RolloutLine, RolloutOutcome, RolloutStatus
-from contracts.sleep_rules import SleepPolicy, SleepReason
+from contracts.sweeps.expiry import OutcomeCount, SweepLine, SweepResult
+from contracts.sweeps.leavers import LeaverSweepResult
+from contracts.templates.sleep import SleepPolicy, SleepReason
 from starter.auth.policy import Principal, Role
 from starter.environments.schemas import (
     CertificateView,

@@ -16,10 +16,10 @@ from playwright.async_api import Browser, Route
 
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
 from contracts.capacity.pools import MAX_FAILURES, PoolCount
-from contracts.environment import Outcome, Phase
-from contracts.expiry_sweep import SweepResult
+from contracts.environment.models import Outcome, Phase
+from contracts.sweeps.expiry import SweepResult
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.labels import are_selected
-from contracts.warm_pool import WarmPool
 from starter.auth.policy import Principal
 from starter.environments.lists.listing import Filters
 from starter.environments.rollout import RequestedRollout, RolloutView

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser, expect
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from embedded.stack.stack import Part, Stack
 from tests.api.caller import calling
 from tests.support.stack import ALICE, BOB, CAROL, DAVE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.environment import System
+from contracts.environment.models import System
 from tests.worker.test_settings import LEAST
 from worker.client_factory import open_clients
 from worker.settings.loading import load_host_worker_settings, load_settings

@@ -11,9 +11,9 @@ from temporalio.client import WorkflowHandle
 from contracts.booking_workflow import BookingStatus
 from contracts.bookings import booking_id
 from contracts.capacity.models import ReservationRequest
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 from contracts.standby import STANDBY_WORKFLOW
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.types.naming import workflow_id
 from starter.auth.policy import Principal, Role
 from starter.bookings.schemas import BookingCodes, BookingView

@@ -15,10 +15,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import Environment, EnvironmentStatus, Spec
+from contracts.environment.models import Environment, EnvironmentStatus, Spec
 from contracts.environment_workflow import Answer, EnvironmentStart, LifecycleTimeouts, RequestInput
-from contracts.supported_charts import NEWEST_TESTED
-from contracts.template import Chart, Size, Template, TimeToLive
+from contracts.templates.supported_charts import NEWEST_TESTED
+from contracts.templates.template import Chart, Size, Template, TimeToLive
 from contracts.temporal.workflow_memo import build_memo
 from contracts.types.naming import OwnerMark, life_id, workflow_id
 from tests.support.deadline import HANG, pauses

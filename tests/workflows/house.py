@@ -34,7 +34,7 @@ from contracts.capacity.models import (
 )
 from contracts.capacity.runs import CapacityStart
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
+from contracts.environment.chart_values import compose_values
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.types.naming import OwnerMark, workflow_id
 from starter.environments.reader import EnvironmentReader

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.errors import translate
 from activities.task_queues import OtherQueue, ensure_right_queue
-from contracts.activities import (
+from contracts.activities.environment import (
     IMPORT_BOOTSTRAP,
     IMPORT_KEY,
     IMPORT_REGISTER,
@@ -43,7 +43,7 @@ from contracts.activities import (
     SnapshotInput,
 )
 from contracts.capacity.models import PlacementDecision, ReservationRequest, ResizeInput
-from contracts.environment import Environment, Receipt, StepName, System
+from contracts.environment.models import Environment, Receipt, StepName, System
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.host_requests import HostAnswer, HostRequest
 from contracts.notifications import LifeRecord, Notification

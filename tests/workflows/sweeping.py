@@ -15,11 +15,11 @@ from temporalio.worker import Worker
 
 from activities.interceptor import ActivityInterceptor
 from activities.sweeps.expiry import ExpirySweep
-from contracts.environment import EnvironmentStatus
+from contracts.environment.models import EnvironmentStatus
 from contracts.environment_workflow import EnvironmentStart, SweepUpdateInput, undo_queue
 from contracts.errors import Refusal
-from contracts.expiry_sweep import OutcomeCount, SweepInput, SweepLine, SweepResult
-from contracts.template import TimeToLive
+from contracts.sweeps.expiry import OutcomeCount, SweepInput, SweepLine, SweepResult
+from contracts.templates.template import TimeToLive
 from tests.support.deadline import HANG
 from tests.support.seeding import ready_status, seed
 from tests.workflows.conftest import LIFE, a_start

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from contracts.environment import MOORAGE_ACTOR, AuditLogEntry
+from contracts.environment.models import MOORAGE_ACTOR, AuditLogEntry
 from workflows.record.state import KEPT_FIRST_ENTRIES, MAX_AUDIT_LOG_ENTRIES, trim_audit_log
 
 

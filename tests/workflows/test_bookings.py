@@ -21,7 +21,7 @@ from contracts.bookings import booking_id
 from contracts.capacity import reconciliation
 from contracts.capacity.audit import ReservationList
 from contracts.capacity.models import CAPACITY_ID
-from contracts.environment import MOORAGE_ACTOR, Outcome, Phase
+from contracts.environment.models import MOORAGE_ACTOR, Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.standby import StandbyEnd, StandbyResult

@@ -28,7 +28,7 @@ from contracts.capacity.models import (
     Quotas,
     ReleaseInput,
 )
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import (
     TASK_QUEUE,
     ActorInput,

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from contracts.environment_workflow import ActorInput, AnswerKind, RequestInput
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from contracts.access import AccessChanges
-from contracts.activities import MemberRepair
-from contracts.environment import Phase
+from contracts.activities.environment import MemberRepair
+from contracts.environment.access import AccessChanges
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ActorInput, SleepChangeInput
 from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput, steps_to_repair

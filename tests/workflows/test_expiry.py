@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from contracts.environment import Outcome, Phase, StepName
+from contracts.environment.models import Outcome, Phase, StepName
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_DUE,

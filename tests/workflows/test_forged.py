@@ -68,11 +68,11 @@ from contracts.capacity.models import (
     ReservationRequest,
 )
 from contracts.capacity.runs import CapacityStart, CarriedCapacity
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType
-from contracts.expiry_sweep import SWEEP_SCHEDULED, SweepInput
 from contracts.reconcile.drift import UPDATE_DRIFT
+from contracts.sweeps.expiry import SWEEP_SCHEDULED, SweepInput
 from contracts.types.naming import life_id, workflow_id
 from tests.support.stack import unique
 from tests.support.workers import working

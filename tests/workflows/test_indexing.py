@@ -3,7 +3,7 @@
 import pytest
 from temporalio.client import Client, WorkflowExecution
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.temporal import search_attributes
 from starter.setup import temporal
 from starter.setup.check import Kind

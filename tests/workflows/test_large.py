@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
+from contracts.environment.size_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
 from contracts.environment_workflow import ActorInput, CarriedState, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
 from contracts.expiry import GrantedExtension
-from contracts.size_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
 from tests.support.stack import unique
 from tests.support.temporal_server import running_temporal_server
 from tests.support.workers import working

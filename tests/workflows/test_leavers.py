@@ -19,9 +19,10 @@ from activities.sweeps import leavers as leaver_sweep
 from activities.sweeps.leavers import LeaverSweep
 from clients.errors import Denied, Rejected, ServerFailed
 from clients.smtp import Security, Smtp
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ExtendInput, TransferInput
-from contracts.leaver_rules import (
+from contracts.notifications import NotificationKind
+from contracts.sweeps.leavers import (
     LEAVER_WORKFLOW,
     UPDATE_PERSON_LEFT,
     LeaverAction,
@@ -29,7 +30,6 @@ from contracts.leaver_rules import (
     LeaverSweepInput,
     LeaverSweepResult,
 )
-from contracts.notifications import NotificationKind
 from contracts.temporal import workflow_memo
 from starter.monitoring.warnings import waiting_leavers
 from tests.activities.activity_runs import succeed

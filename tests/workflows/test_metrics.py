@@ -10,7 +10,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import Outcome, Phase, StepName
+from contracts.environment.models import Outcome, Phase, StepName
 from contracts.environment_workflow import ActorInput
 from contracts.rollout import RolloutOutcome, UpgradeResult
 from tests.contracts.test_rollout import a_rollout

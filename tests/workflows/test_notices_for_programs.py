@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment.models import EnvironmentStatus, Phase
 from contracts.environment_workflow import ActorInput, EnvironmentStart
 from contracts.lost_lives import forced_start
 from contracts.notifications import NotificationKind

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import EnvironmentStatus, Outcome, Phase, StepName, StepState
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase, StepName, StepState
 from contracts.environment_workflow import ActorInput, AnswerKind
 from contracts.errors import ErrorType, Refusal
 from contracts.lost_lives import forced_start

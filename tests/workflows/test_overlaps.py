@@ -11,8 +11,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits, ReservationRequest, WakeInput
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import EnvironmentStatus, Outcome, Phase, Spec
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase, Spec
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
@@ -26,8 +26,8 @@ from contracts.errors import ErrorType, Refusal, RefusalReason
 from contracts.lost_lives import adoption_start, forced_start
 from contracts.notifications import NotificationKind
 from contracts.phases import StepName
-from contracts.sleep_rules import SleepReason
-from contracts.template import RetainedVolumes
+from contracts.templates.sleep import SleepReason
+from contracts.templates.template import RetainedVolumes
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.house import a_house
 from tests.workflows.scripted_activities import deaf, fails_for_good, waits, waits_for

@@ -8,7 +8,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment.models import EnvironmentStatus, Phase
+from contracts.environment.size_limits import MAX_COLLABORATORS
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
@@ -20,7 +21,6 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import Refusal, RefusalReason
 from contracts.notifications import FOR_PROGRAMS, Notification, NotificationKind
-from contracts.size_limits import MAX_COLLABORATORS
 from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for

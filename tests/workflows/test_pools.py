@@ -14,12 +14,12 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import CAPACITY_ID, ReleaseInput
 from contracts.capacity.pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
-from contracts.environment import Environment, Phase, Spec, StepName
+from contracts.environment.models import Environment, Phase, Spec, StepName
 from contracts.environment_workflow import ActorInput
 from contracts.errors import RefusalReason
 from contracts.standby import STANDBY_WITHDRAW, STANDBY_WORKFLOW, StandbyEnd, StandbyResult, WithdrawInput
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.naming import OwnerMark, workflow_id
-from contracts.warm_pool import WarmPool
 from starter.temporal.errors import NoWorker
 from starter.temporal.updates import Refused
 from tests.support.deadline import HANG

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, RequestInput
 from contracts.errors import ErrorType, Refusal, RefusalReason
 from tests.workflows.conftest import LIFE, Bench, a_start, until

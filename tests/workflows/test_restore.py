@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from contracts.environment import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import Answer, AnswerKind, CarriedState, RestoreInput
 from contracts.errors import ErrorType, RefusalReason, StepErrorDetails
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities import rollout as rollout_activity
 from activities.rollout import Rollout
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import (
     UPDATE_CHANGE_TEMPLATE,
     ActorInput,
@@ -34,7 +34,7 @@ from contracts.rollout import (
     UpgradeInput,
     UpgradeResult,
 )
-from contracts.template import Template, TimeToLive
+from contracts.templates.template import Template, TimeToLive
 from tests.activities.activity_runs import Running
 from tests.contracts.test_rollout import SMALL, a_rollout
 from tests.support.seeding import ready_status, seed

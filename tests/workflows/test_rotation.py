@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import Client
 
 from contracts.capacity.models import CapacityState
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
 from starter.expiry.schedules import reconcile
 from starter.monitoring.encryption_keys import keys_in_use

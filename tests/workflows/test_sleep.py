@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from contracts.capacity.models import PlacementDecision
-from contracts.environment import EnvironmentStatus, Outcome, Phase
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import (
     ActorInput,
     Answer,
@@ -24,7 +24,7 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import ErrorType, Refusal, RefusalReason
 from contracts.notifications import NotificationKind
-from contracts.sleep_rules import SleepPolicy, SleepReason
+from contracts.templates.sleep import SleepPolicy, SleepReason
 from contracts.temporal import search_attributes
 from tests.workflows.conftest import LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for

@@ -8,10 +8,10 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits
-from contracts.environment import KEPT_SNAPSHOTS, EnvironmentStatus, Outcome, Phase, Snapshot
+from contracts.environment.models import KEPT_SNAPSHOTS, EnvironmentStatus, Outcome, Phase, Snapshot
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, CarriedState
 from contracts.errors import ErrorType, RefusalReason
-from contracts.template import Chart
+from contracts.templates.template import Chart
 from tests.workflows.conftest import HURRY, Bench, Life, a_start
 from tests.workflows.house import CapacityBench, a_house
 from tests.workflows.scripted_activities import deaf, fails, fails_for_good, waits, waits_for

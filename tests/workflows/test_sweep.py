@@ -23,9 +23,9 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import Outcome, Phase
+from contracts.environment.models import Outcome, Phase
 from contracts.environment_workflow import ActorInput, ExtendInput
-from contracts.expiry_sweep import SWEEP_SCHEDULE, OutcomeCount
+from contracts.sweeps.expiry import SWEEP_SCHEDULE, OutcomeCount
 from contracts.temporal import search_attributes
 from contracts.temporal.workflow_memo import build_memo
 from tests.support.deadline import HANG

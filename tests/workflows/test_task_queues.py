@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from contracts.environment import Environment, Outcome, Phase, StepName, StepState, System
+from contracts.environment.models import Environment, Outcome, Phase, StepName, StepState, System
 from contracts.environment_workflow import ActorInput, CollaboratorAction, CollaboratorInput, EnvironmentStart
 from contracts.temporal.task_queues import OwnQueues, is_system_queue, system_queue
 from tests.support.workers import serving_system

@@ -10,13 +10,13 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import Limits, Quotas
 from contracts.capacity.sizes import size_of
-from contracts.chart_values import compose_values
-from contracts.environment import EnvironmentStatus, Outcome, Phase, Spec
+from contracts.environment.chart_values import compose_values
+from contracts.environment.models import EnvironmentStatus, Outcome, Phase, Spec
 from contracts.environment_workflow import ActorInput, Answer, AnswerKind, ChangeTemplateInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.phases import StepName
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.temporal import search_attributes, workflow_memo
 from tests.workflows.conftest import Life, a_start, until
 from tests.workflows.house import SIZE, CapacityBench, a_house

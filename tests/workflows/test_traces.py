@@ -18,7 +18,7 @@ from temporalio.client import (
 )
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.environment import EnvironmentStatus, Phase, StepName
+from contracts.environment.models import EnvironmentStatus, Phase, StepName
 from contracts.environment_workflow import ActorInput, CollaboratorAction, CollaboratorInput, SweepUpdateInput
 from contracts.telemetry.trace_context import (
     TRACEPARENT,

@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionR
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import CAPACITY_ID
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import ActorInput
 from contracts.temporal.worker_versions import DEPLOYMENT, build_id_of
 from contracts.types.naming import workflow_id

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.temporal.task_queues import OwnQueues
 from contracts.types.durations import format_duration

@@ -13,6 +13,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.activities.fleet import PoolActivities
     from contracts.capacity.admission import decide_standby_place
     from contracts.capacity.booking_admission import booked_pools, next_pools_at
     from contracts.capacity.ledger import CapacityLedger, to_epoch_seconds
@@ -25,7 +26,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.capacity.pools import QUIET_TIME, PoolsInput, WantedPool
     from contracts.environment_workflow import EnvironmentStart, undo_queue
-    from contracts.fleet_activities import PoolActivities
     from contracts.standby import SIGNAL_WITHDRAW, StartStandbyInput, WithdrawInput
     from contracts.types.naming import STANDBY_NAME_START, OwnerMark, workflow_id
 

@@ -15,7 +15,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import HostActivities
+    from contracts.activities.environment import HostActivities
+    from contracts.activities.fleet import CapacityActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.audit import AuditInput, ReservationList
@@ -41,10 +42,9 @@ with workflow.unsafe.imports_passed_through():
     from contracts.capacity.pools import PoolBook, PoolCounts, PoolsInput, ResumePoolInput
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
     from contracts.capacity.runs import CapacityStart, CarriedCapacity
-    from contracts.environment import System
+    from contracts.environment.models import System
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.fleet_activities import CapacityActivities
     from contracts.temporal.task_queues import system_queue
 
 from workflows.activity_failures import require_genuine

@@ -16,14 +16,14 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.access import AccessChanges
-    from contracts.activities import (
+    from contracts.activities.environment import (
         AccessInput,
         AccessResult,
         GroupAccessActivities,
         VirtualAccessActivities,
     )
-    from contracts.environment import MOORAGE_ACTOR, Environment, Phase, Problem, System
+    from contracts.environment.access import AccessChanges
+    from contracts.environment.models import MOORAGE_ACTOR, Environment, Phase, Problem, System
     from contracts.environment_workflow import (
         AnswerKind,
         CollaboratorAction,
@@ -31,8 +31,8 @@ with workflow.unsafe.imports_passed_through():
         LifecycleTimeouts,
         TransferInput,
     )
-    from contracts.leaver_rules import LeaverAction, LeaverInput
     from contracts.notifications import NotificationKind
+    from contracts.sweeps.leavers import LeaverAction, LeaverInput
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
 from workflows.notifications import Notifier

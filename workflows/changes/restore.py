@@ -25,16 +25,16 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import (
+    from contracts.activities.environment import (
         RestoreSnapshotInput,
         SettlePeopleInput,
         SleepActivities,
         SleepInput,
         SnapshotActivities,
     )
-    from contracts.environment import MOORAGE_ACTOR, Environment, Problem, Restore, System
+    from contracts.environment.models import MOORAGE_ACTOR, Environment, Problem, Restore, System
+    from contracts.environment.snapshots import LEFT_OUT, restore_attempt
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, RestoreInput
-    from contracts.snapshot_rules import LEFT_OUT, restore_attempt
 
 from workflows.activity_failures import is_cancelled, is_in_doubt, problem_of, require_genuine
 from workflows.changes.sleep import PAUSE_TIMEOUT

@@ -14,12 +14,12 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import SleepActivities, SleepInput
-    from contracts.environment import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
+    from contracts.activities.environment import SleepActivities, SleepInput
+    from contracts.environment.models import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, SleepChangeInput
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.notifications import NotificationKind
-    from contracts.sleep_rules import SleepPolicy, SleepReason, sleep_due, wake_due
+    from contracts.templates.sleep import SleepPolicy, SleepReason, sleep_due, wake_due
 
 from workflows.activity_failures import problem_of, require_genuine
 from workflows.changes.access import AccessUpdater

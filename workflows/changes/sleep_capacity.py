@@ -10,11 +10,11 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import WakeAdmissionActivities
+    from contracts.activities.environment import WakeAdmissionActivities
     from contracts.capacity.models import PlacementDecision, ReservationRequest
     from contracts.capacity.sizes import size_of
-    from contracts.chart_values import compose_values
-    from contracts.environment import System
+    from contracts.environment.chart_values import compose_values
+    from contracts.environment.models import System
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.errors import Refusal, RefusalReason
 

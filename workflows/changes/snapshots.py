@@ -8,10 +8,10 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities import SnapshotActivities, SnapshotInput
-    from contracts.environment import KEPT_SNAPSHOTS, Problem, Snapshot, System
+    from contracts.activities.environment import SnapshotActivities, SnapshotInput
+    from contracts.environment.models import KEPT_SNAPSHOTS, Problem, Snapshot, System
+    from contracts.environment.snapshots import LEFT_OUT, snapshot_obstacle
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts
-    from contracts.snapshot_rules import LEFT_OUT, snapshot_obstacle
 
 from workflows.activity_failures import is_cancelled, problem_of, require_genuine
 from workflows.record.state import EnvironmentState

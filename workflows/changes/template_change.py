@@ -15,10 +15,12 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from contracts.activities.fleet import CapacityActivities
     from contracts.capacity.models import CAPACITY_ID, SIGNAL_RESIZED, ResizedInput, ResizeInput
     from contracts.capacity.sizes import size_of
-    from contracts.chart_values import compose_values
-    from contracts.environment import Environment, Phase, Problem, StepName, StepState, System
+    from contracts.environment.chart_values import compose_values
+    from contracts.environment.models import Environment, Phase, Problem, StepName, StepState, System
+    from contracts.environment.template_change import describe_template
     from contracts.environment_workflow import (
         AnswerKind,
         ChangeTemplateInput,
@@ -26,8 +28,6 @@ with workflow.unsafe.imports_passed_through():
         undo_queue,
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
-    from contracts.fleet_activities import CapacityActivities
-    from contracts.template_change import describe_template
 
 from workflows.activity_failures import is_in_doubt, problem_of, require_genuine
 from workflows.changes.snapshots import SnapshotTaker

@@ -3,7 +3,7 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import Outcome, Phase
+    from contracts.environment.models import Outcome, Phase
     from contracts.telemetry.trace_context import parse_traceparent
 
 from workflows.record.state import Ending, EnvironmentState

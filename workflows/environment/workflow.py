@@ -10,7 +10,7 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import MADE_PHASES, MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
+    from contracts.environment.models import MADE_PHASES, MOORAGE_ACTOR, EnvironmentStatus, Outcome, Phase
     from contracts.environment_workflow import (
         ActorInput,
         Answer,

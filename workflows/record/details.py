@@ -5,9 +5,9 @@ from datetime import datetime
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import EnvironmentStatus
+    from contracts.environment.models import EnvironmentStatus
+    from contracts.environment.template_change import describe_template
     from contracts.expiry import format_utc
-    from contracts.template_change import describe_template
 
 #: Between two columns of the page: two no-break spaces.
 _GAP = "\u00a0\u00a0"

@@ -3,7 +3,7 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import EnvironmentStatus, Phase
+    from contracts.environment.models import EnvironmentStatus, Phase
     from contracts.telemetry.metrics import ENDED, REQUEST_TO_READY, REQUEST_TO_USABLE, REQUESTED
 
 from workflows.telemetry import metrics

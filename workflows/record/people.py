@@ -3,8 +3,8 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.access import AccessChanges
-    from contracts.environment import MOORAGE_ACTOR, OwnerLeft, Problem
+    from contracts.environment.access import AccessChanges
+    from contracts.environment.models import MOORAGE_ACTOR, OwnerLeft, Problem
     from contracts.expiry import format_utc
     from contracts.temporal import search_attributes, workflow_memo
 

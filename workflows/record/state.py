@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.environment import (
+    from contracts.environment.models import (
         MOORAGE_ACTOR,
         AuditLogEntry,
         Certificate,
@@ -25,12 +25,12 @@ with workflow.unsafe.imports_passed_through():
         StepStatus,
         System,
     )
+    from contracts.environment.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.environment_workflow import Answer, AnswerKind, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
-    from contracts.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
-    from contracts.sleep_rules import SleepPolicy
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
-    from contracts.template_parameters import format_parameters
+    from contracts.templates.parameters import format_parameters
+    from contracts.templates.sleep import SleepPolicy
     from contracts.temporal import search_attributes
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of

@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import EnvironmentStatus
+    from contracts.environment.models import EnvironmentStatus
 
 
 class StatusRecord(Protocol):

@@ -11,7 +11,9 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
-    from contracts.environment import MADE_PHASES, Phase
+    from contracts.environment.models import MADE_PHASES, Phase
+    from contracts.environment.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
+    from contracts.environment.snapshots import snapshot_obstacle
     from contracts.environment_workflow import (
         CollaboratorAction,
         CollaboratorInput,
@@ -26,9 +28,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.expiry import Due, DueKind, ExtensionRejected, Term, format_utc
-    from contracts.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
-    from contracts.sleep_rules import problems_within
-    from contracts.snapshot_rules import snapshot_obstacle
+    from contracts.templates.sleep import problems_within
     from contracts.temporal.search_attributes import ensure_collaborators_fit
 
 from workflows.record.state import EnvironmentState

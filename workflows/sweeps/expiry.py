@@ -10,8 +10,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.expiry_sweep import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
-    from contracts.fleet_activities import ExpirySweepActivities
+    from contracts.activities.fleet import ExpirySweepActivities
+    from contracts.sweeps.expiry import SWEEP_WORKFLOW, SweepInput, SweepOutcome, SweepPassInput, SweepResult
     from contracts.telemetry.metrics import SWEEPS, SWEPT
 
 from workflows.sweeps.activity import execute_sweep_activity

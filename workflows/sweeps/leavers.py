@@ -10,8 +10,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.fleet_activities import LeaverActivities
-    from contracts.leaver_rules import (
+    from contracts.activities.fleet import LeaverActivities
+    from contracts.sweeps.leavers import (
         LEAVER_ACTOR,
         LEAVER_WORKFLOW,
         MAX_PEOPLE,

@@ -8,11 +8,11 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment import Outcome
+    from contracts.environment.models import Outcome
     from contracts.environment_workflow import DueInput, SweepUpdateAnswer, SweepUpdateInput
     from contracts.expiry import Due, DueKind, format_utc
-    from contracts.leaver_rules import LeaverInput
     from contracts.notifications import NotificationKind
+    from contracts.sweeps.leavers import LeaverInput
     from contracts.telemetry.trace_context import current_trace
     from contracts.types.durations import format_duration
 

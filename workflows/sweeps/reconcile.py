@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.fleet_activities import ReconcileActivities
+    from contracts.activities.fleet import ReconcileActivities
     from contracts.reconcile.models import (
         RECONCILE_ACTOR,
         RECONCILE_WORKFLOW,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.types.labels import ensure_selector
 from contracts.types.models import Printable
 from starter.api.dependencies import (

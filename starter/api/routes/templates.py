@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from contracts.template import Template
+from contracts.templates.template import Template
 from starter.api.dependencies import CATALOGUE_IS_BROKEN, CallerDep, CatalogueDep
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.policy import Principal, Role

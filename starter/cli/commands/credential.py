@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from contracts.credentials import PLUGIN_VERSION
+from contracts.templates.credentials import PLUGIN_VERSION
 from starter.cli.command_context import report_errors
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from contracts.credentials import MAX_CREDENTIAL
+from contracts.templates.credentials import MAX_CREDENTIAL
 from starter.cli.client.paths import environment_path
 from starter.cli.errors import CliError, Code
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
+from contracts.templates.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.types.printable_text import escape
 from starter.cli.client.connection import Connection
 from starter.cli.connection_options import ConnectionOptions

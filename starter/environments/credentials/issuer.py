@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from clients.errors import ClientError, Denied, ServerFailed, Unreachable
-from contracts.environment import Environment
+from contracts.environment.models import Environment
 from starter.auth.policy import Principal, Verb
 from starter.auth.security_log import note_until
 from starter.environments.access import EnvironmentAccess

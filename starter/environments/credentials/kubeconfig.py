@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clients.safe_yaml import write_yaml
-from contracts.credentials import PLUGIN_VERSION
-from contracts.environment import Environment
+from contracts.environment.models import Environment
+from contracts.templates.credentials import PLUGIN_VERSION
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
 from starter.environments.credentials.certificate_request import make_request

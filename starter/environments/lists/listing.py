@@ -9,7 +9,7 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.notifications import LifeRecord
 from contracts.temporal import search_attributes
 from contracts.temporal.search_attributes import quoted

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.types.models import Frozen
 from starter.environments.schemas import EnvironmentView
 

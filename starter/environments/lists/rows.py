@@ -6,7 +6,7 @@ from contextlib import suppress
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
-from contracts.environment import Outcome
+from contracts.environment.models import Outcome
 from contracts.temporal import search_attributes, workflow_memo
 from contracts.types.naming import life_id, name_from_workflow_id
 from starter.environments.reader import EnvironmentReader

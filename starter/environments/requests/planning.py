@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from contracts.environment import Environment, EnvironmentStatus, Phase, Spec, StepStatus
+from contracts.environment.models import Environment, EnvironmentStatus, Phase, Spec, StepStatus
+from contracts.environment.size_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.environment_workflow import EnvironmentStart
-from contracts.size_limits import MAX_COLLABORATORS, ensure_fits
-from contracts.template import Template
-from contracts.template_parameters import ParameterValue
+from contracts.templates.parameters import ParameterValue
+from contracts.templates.template import Template
 from contracts.temporal import search_attributes
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import MAX_LABELS, ensure_label

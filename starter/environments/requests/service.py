@@ -15,7 +15,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.capacity.models import ReservationRequest, StandbyName
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import Answer, AnswerKind, EnvironmentStart, RequestInput
 from contracts.errors import Refusal, RefusalReason
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues

@@ -12,7 +12,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from contracts.environment import EnvironmentStatus, Phase
+from contracts.environment.models import EnvironmentStatus, Phase
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
 from contracts.lost_lives import forced_start

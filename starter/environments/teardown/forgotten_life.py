@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from contracts.environment import Environment, Spec
+from contracts.environment.models import Environment, Spec
 from contracts.environment_workflow import EnvironmentStart
 from contracts.lost_lives import UNKNOWN, UNKNOWN_TTL, stand_in_template
 from contracts.notifications import LifeRecord

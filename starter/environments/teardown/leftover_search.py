@@ -14,7 +14,7 @@ from clients.errors import ClientError
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.environment import System
+from contracts.environment.models import System
 from contracts.types.naming import ANNOTATION_OWNER, LABEL_INSTALLATION, LABEL_LIFE, LABEL_NAME, OwnerMark
 
 #: A person waits for the answer. A system that takes longer counts as not searched.

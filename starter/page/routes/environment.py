@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.environment_workflow import CollaboratorAction, ExtendInput
 from contracts.types.models import Printable
 from starter.api.dependencies import (

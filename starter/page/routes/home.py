@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from contracts.types.models import Printable
 from starter.api.dependencies import CallerDep, FreezeDep, HealthDep, InstallationDep, ListDep
 from starter.api.routes.environments import complete_page, selectors

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.datastructures import State
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.api.dependencies import AccessDep, CallerDep, HealthDep, StreamsDep, WatcherDep
 from starter.api.events import (
     CHECK_SECONDS,

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from contracts.template import Template
-from contracts.template_parameters import MAX_PARAMETERS
+from contracts.templates.parameters import MAX_PARAMETERS
+from contracts.templates.template import Template
 from contracts.types.durations import format_duration
 from contracts.types.models import Printable
 from contracts.types.naming import is_name

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from contracts.environment import Outcome, Phase, Problem
+from contracts.environment.models import Outcome, Phase, Problem
 from starter.cli.bulk import check, run, summary
 from starter.cli.bulk.check import check_requests
 from starter.cli.bulk.requests import BulkRequest

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from clients.identity.scim import Scim
-from contracts.expiry_sweep import SCHEDULE_PREFIX
+from contracts.sweeps.expiry import SCHEDULE_PREFIX
 from embedded.stack.stack import Part, Stack
 from starter.setup.areas import Area
 from starter.setup.check import Result, State, chosen

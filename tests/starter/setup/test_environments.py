@@ -7,7 +7,7 @@ import pytest
 
 from clients.host.models import Health, Namespace
 from clients.host.protocol import Host
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.setup import environments
 from starter.setup.areas import Area
 from starter.setup.check import Found, Kind, SetupCheck, well

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import ScheduleHandle
 
-from contracts.supported_charts import NEWEST_TESTED
+from contracts.templates.supported_charts import NEWEST_TESTED
 from embedded.faults import Fault, FaultKind
 from embedded.rafay.app import SIGN_INS_PATH
 from embedded.stack.stack import Part

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contracts.capacity.pools import PoolCount
-from contracts.warm_pool import WarmPool
+from contracts.templates.warm_pool import WarmPool
 from starter.setup import warm_pools
 from starter.setup.check import Kind
 from starter.setup.warm_pools import WarmPools

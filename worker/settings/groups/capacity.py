@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from contracts.capacity.models import Limits
-from contracts.template import Label, Quantity
+from contracts.templates.template import Label, Quantity
 from contracts.types.quantities import parse_quantity
 from worker.settings.types import Group, PositiveDuration
 

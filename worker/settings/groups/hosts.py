@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from clients.kubernetes.vcluster_options import Exposure, HostOptions
-from contracts.template import ChartRepository
+from contracts.templates.template import ChartRepository
 from worker.settings.groups.capacity import Labels, Share
 from worker.settings.types import (
     DnsPeers,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request, Response
 
-from contracts.environment import Phase
+from contracts.environment.models import Phase
 from starter.api.dependencies import CallerDep, ListDep, StatisticsDep
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally
 from starter.environments.lists.listing import Filters

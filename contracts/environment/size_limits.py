@@ -8,7 +8,7 @@ record stays below 1.2 MB. The record is carried to the next run and is the resu
 import json
 from collections.abc import Sequence
 
-from contracts.template import Template
+from contracts.templates.template import Template
 
 #: For a template as JSON. A run's argument and its record each contain it once.
 MAX_TEMPLATE_BYTES = 256 * 1024

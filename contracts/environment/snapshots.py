@@ -7,9 +7,9 @@ volume of the vCluster itself, so it survives a restart and an upgrade, and ends
 import re
 from datetime import datetime
 
-from contracts.chart_values import value_at
-from contracts.environment import KEPT_SNAPSHOTS
-from contracts.template import Template
+from contracts.environment.chart_values import value_at
+from contracts.environment.models import KEPT_SNAPSHOTS
+from contracts.templates.template import Template
 
 #: The first release whose control plane takes snapshots on request.
 FIRST_CHART = (0, 29)

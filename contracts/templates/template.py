@@ -12,19 +12,19 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from contracts.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
-from contracts.sleep_rules import SleepPolicy
-from contracts.template_parameters import (
+from contracts.templates.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
+from contracts.templates.parameters import (
     MAX_PARAMETERS,
     PARAMETER_PATTERN,
     Parameter,
     ParameterValue,
     substitute,
 )
+from contracts.templates.sleep import SleepPolicy
+from contracts.templates.warm_pool import WarmPool
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import NAME_PATTERN
 from contracts.types.quantities import MAX_LENGTH, POSITIVE_PATTERN, parse_quantity
-from contracts.warm_pool import WarmPool
 
 Quantity = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN, max_length=MAX_LENGTH)]
 

@@ -1,6 +1,6 @@
 """The interfaces of the activities that look after many environments: sweeps, rollouts and the capacity.
 
-`activities/` implements them; `contracts.activities` has those of one environment.
+`activities/` implements them; `contracts.activities.environment` has those of one environment.
 """
 
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from contracts.capacity.models import (
     PlacementDecision,
     ResizeInput,
 )
-from contracts.expiry_sweep import SweepPassInput, SweepResult
-from contracts.leaver_rules import ApplyInput, ApplyResult, LookInput, LookResult
 from contracts.reconcile.models import SettleInput, SettleResult, Survey, SurveyInput
 from contracts.rollout import UpgradeInput, UpgradeResult
 from contracts.standby import StartStandbyInput
+from contracts.sweeps.expiry import SweepPassInput, SweepResult
+from contracts.sweeps.leavers import ApplyInput, ApplyResult, LookInput, LookResult
 
 
 class ExpirySweepActivities(ABC):

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from contracts.sleep_rules import is_within_schedule, next_change, parse_schedule
+from contracts.templates.sleep import is_within_schedule, next_change, parse_schedule
 from contracts.types.models import Frozen
 
 #: Standbys of one template: each uses a host as an environment does.

@@ -1,6 +1,6 @@
 """The interfaces of the activities for one environment or host: names and types.
 
-`activities/` implements them; `contracts.fleet_activities` has those for many environments.
+`activities/` implements them; `contracts.activities.fleet` has those for many environments.
 
 Each step has three activities, `<step>.ensure`, `<step>.remove` and `<step>.inspect`. They guarantee:
 
@@ -21,7 +21,7 @@ from contracts.capacity.models import (
     PlacementDecision,
     ReservationRequest,
 )
-from contracts.environment import Environment, Receipt, StepName, System
+from contracts.environment.models import Environment, Receipt, StepName, System
 from contracts.host_requests import HostAnswer, HostRequest
 from contracts.notifications import LifeRecord, Notification
 from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult

@@ -8,8 +8,8 @@ will be installed before anything is started.
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.environment import Environment
-from contracts.template import PodSecurity
+from contracts.environment.models import Environment
+from contracts.templates.template import PodSecurity
 
 #: For the vCluster's control plane. The chart asks for 4 Gi and no CPU: 4 Gi would use a whole quota, and
 #: without a CPU value a LimitRange throttles its start. It was measured to use 500 MB.

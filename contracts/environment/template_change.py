@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from contracts.chart_values import ETCD, compose_values, value_at
-from contracts.environment import Environment
+from contracts.environment.chart_values import ETCD, compose_values, value_at
+from contracts.environment.models import Environment
 from contracts.expiry import format_utc
-from contracts.template import Template
+from contracts.templates.template import Template
 from contracts.types.durations import format_duration
 
 #: Parts of the chart's values that Kubernetes or vCluster cannot change under existing data, with words.

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 from pydantic import Field
 
-from contracts.access import AccessChanges
 from contracts.bookings import BookingMark
+from contracts.environment.access import AccessChanges
+from contracts.environment.size_limits import truncate
 from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.phases import MADE_PHASES as MADE_PHASES
 from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR
@@ -16,10 +17,9 @@ from contracts.phases import Phase as Phase
 from contracts.phases import StepName as StepName
 from contracts.phases import StepState as StepState
 from contracts.phases import System as System
-from contracts.size_limits import truncate
-from contracts.sleep_rules import SleepPolicy, SleepReason, problems_within
-from contracts.template import Template
-from contracts.template_parameters import ParameterValue
+from contracts.templates.parameters import ParameterValue
+from contracts.templates.sleep import SleepPolicy, SleepReason, problems_within
+from contracts.templates.template import Template
 from contracts.types.models import Duration, Frozen
 from contracts.types.naming import OwnerMark, Prefix
 

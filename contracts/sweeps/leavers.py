@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from contracts.environment_workflow import LifeInput
-from contracts.expiry_sweep import SCHEDULE_PREFIX
+from contracts.sweeps.expiry import SCHEDULE_PREFIX
 from contracts.types.models import Frozen
 
 LEAVER_WORKFLOW = "LeaverSweepWorkflow"

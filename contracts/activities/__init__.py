@@ -1,0 +1,1 @@
+"""The interfaces of the activities: names and types."""

@@ -1,0 +1,1 @@
+"""An environment: its models, and the rules on them. Pure."""
