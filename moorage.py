@@ -19,11 +19,11 @@ if os.getpid() == 1:
 import click
 
 from starter.cli.app import operator_command, run
+from starter.cli.arguments.options import examples, output_option
 from starter.cli.command_context import report_errors
 from starter.cli.completion import complete_host
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.extras import Extra
-from starter.cli.options import examples, output_option
 
 if TYPE_CHECKING:
     from embedded.stack.stack import Stack
@@ -178,7 +178,7 @@ def worker(host: str | None, output: Output) -> None:
         from temporalio.client import Client
         from temporalio.service import RPCError
 
-        from starter.cli.operator_settings import read_settings
+        from starter.cli.arguments.operator_settings import read_settings
         from starter.expiry.schedules import reconcile
         from starter.placement.reservations import Reservations
         from worker.connection import NotConnected
@@ -207,7 +207,7 @@ def worker(host: str | None, output: Output) -> None:
 def _run_host_worker(host: str) -> None:
     import asyncio
 
-    from starter.cli.operator_settings import read_settings
+    from starter.cli.arguments.operator_settings import read_settings
     from worker.connection import NotConnected
     from worker.runner import run_host_worker
     from worker.settings.loading import load_host_worker_settings

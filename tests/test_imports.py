@@ -49,17 +49,13 @@ def test_modules_have_no_import_cycle() -> None:
     assert on_cycles({each: graph.find_modules_directly_imported_by(each) for each in graph.modules}) == set()
 
 
-#: Cycles that are still to be cut, by folder.
-KNOWN = {
-    "starter.cli": {"starter.cli.client", "starter.cli.errors", "starter.cli.output"},
-}
 FOLDERS = sorted({module.rpartition(".")[0] for module in imports().modules} - {""})
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_folders_have_no_import_cycle(folder: str) -> None:
     """Ensures that the packages and modules of a folder can be put into layers."""
-    assert on_cycles(folder_edges(folder)) - KNOWN.get(folder, set()) == set()
+    assert on_cycles(folder_edges(folder)) == set()
 
 
 def test_cycles_are_found() -> None:

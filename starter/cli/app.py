@@ -16,10 +16,10 @@ from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.extras import Extra
 from starter.cli.lazy_group import CommandEntry, LazyGroup, group_class
-from starter.cli.output.streams import prepare_streams
-from starter.cli.output.terminal_text import print_line
-from starter.cli.program_name import program_name
-from starter.cli.verbosity import set_verbose
+from starter.cli.terminal.program_name import program_name
+from starter.cli.terminal.streams import prepare_streams
+from starter.cli.terminal.text import print_line
+from starter.cli.terminal.verbosity import set_verbose
 
 _EPILOG = (
     "Exit codes of all commands: 0 done, 1 failed or refused, 2 bad input or a question without an answer, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from starter.cli.verbosity import set_verbose
+from starter.cli.terminal.verbosity import set_verbose
 
 #: The completion of a parameter's value.
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]

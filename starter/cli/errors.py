@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from starter.cli.output.terminal_text import print_json, print_line
-from starter.cli.program_name import as_called
+from starter.cli.terminal.program_name import as_called
+from starter.cli.terminal.text import print_json, print_line
 
 
 class Code(IntEnum):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from contracts.phases import Outcome, Phase, StepState
-from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import (
     local_time,
@@ -17,7 +16,8 @@ from starter.cli.output.formatting import (
     relative_time,
 )
 from starter.cli.output.live_progress import open_progress
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import EnvironmentView, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

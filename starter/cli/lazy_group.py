@@ -15,7 +15,7 @@ from starter.cli.completion import complete_context
 from starter.cli.connection_options import connection_parameters
 from starter.cli.errors import Output
 from starter.cli.extras import Extra, is_installed, require
-from starter.cli.program_name import as_called
+from starter.cli.terminal.program_name import as_called
 
 
 class _CalledFormatter(click.HelpFormatter):

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import click
 
-from starter.cli.client.rollout_views import RolloutView
-from starter.cli.client.views import parse
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import parse
+from starter.cli.views.rollouts import RolloutView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

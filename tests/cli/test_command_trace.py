@@ -9,11 +9,11 @@ import click.testing
 import pytest
 
 from contracts.telemetry.trace_context import new_trace, parse_traceparent
-from starter.cli import verbosity
 from starter.cli.app import build
 from starter.cli.client import command_trace
 from starter.cli.client.connection import Connection
 from starter.cli.client.single_call import call_once
+from starter.cli.terminal import verbosity
 
 
 class Server:

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 import moorage
 from starter.cli import commands as command_modules
 from starter.cli.app import build
+from starter.cli.arguments.options import EnumChoice
 from starter.cli.client.contexts import Context, change_contexts, with_context
 from starter.cli.client.credentials.store import Tokens, save_tokens
 from starter.cli.lazy_group import LazyGroup
-from starter.cli.options import EnumChoice
 
 #: Options whose values only the user knows: numbers, files, free text, times and addresses.
 FREE = {

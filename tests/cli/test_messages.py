@@ -15,17 +15,17 @@ import moorage
 from contracts.environment.models import Outcome, Phase, Problem, StepName, StepState
 from contracts.types.durations import parse_duration
 from starter.cli.app import build
+from starter.cli.arguments.prompts import ask, confirm
 from starter.cli.batch import run_in_turn
-from starter.cli.client import views
-from starter.cli.client.views import EnvironmentRow
-from starter.cli.client.views import StepView as ClientStepView
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import pass_ended_since
-from starter.cli.output import terminal_text
 from starter.cli.output.formatting import elapsed, print_environment, problem_line, unwell_line
 from starter.cli.output.live_progress import ProgressLines
-from starter.cli.prompts import ask, confirm
+from starter.cli.terminal import text as terminal_text
+from starter.cli.views import environments as views
+from starter.cli.views.environments import EnvironmentRow
+from starter.cli.views.environments import StepView as ClientStepView
 from starter.environments.lists.retry_status import trouble_of
 from starter.environments.schemas import EnvironmentView, FreezeView, Progress, StepView, Unwell
 from tests.support.client_views import client_view

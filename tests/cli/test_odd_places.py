@@ -16,9 +16,9 @@ from starter.cli import app, crash_report
 from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.lazy_group import CommandEntry
-from starter.cli.output.streams import prepare_streams
-from starter.cli.output.terminal_text import print_json, print_line
 from starter.cli.state_folder import state_folder
+from starter.cli.terminal.streams import prepare_streams
+from starter.cli.terminal.text import print_json, print_line
 
 
 def run(

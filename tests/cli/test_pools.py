@@ -2,8 +2,8 @@
 
 import pytest
 
-from starter.cli.client.views import PoolView
 from starter.cli.commands.capacity import pool_row
+from starter.cli.views.environments import PoolView
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.phases import Phase, StepName, StepState
-from starter.cli.client.views import AuditLogEntry, EnvironmentView, HistoryView, LifeView, Progress, StepView
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import (
     print_environment,
@@ -17,6 +16,14 @@ from starter.cli.output.formatting import (
     print_table,
 )
 from starter.cli.output.live_progress import ProgressDocuments, ProgressLines, ProgressTable
+from starter.cli.views.environments import (
+    AuditLogEntry,
+    EnvironmentView,
+    HistoryView,
+    LifeView,
+    Progress,
+    StepView,
+)
 
 EVIL = "good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"
 SHOWN = r"good\x1b[1A\x1b[2K\r\nmallory@example.com asked to delete\u202e"

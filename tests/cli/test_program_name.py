@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from starter.cli.program_name import as_called, program_name
+from starter.cli.terminal.program_name import as_called, program_name
 
 
 @pytest.mark.parametrize(

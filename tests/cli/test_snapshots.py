@@ -17,7 +17,13 @@ from click.testing import CliRunner, Result
 from contracts.phases import Outcome, Phase, StepName, StepState
 from starter.cli import completion
 from starter.cli.app import build
-from starter.cli.client.views import (
+from starter.cli.command_context import report_errors
+from starter.cli.commands import snapshots as commands
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
+from starter.cli.kubeconfig.certificates import ClientCertificate
+from starter.cli.output.formatting import print_environment
+from starter.cli.views.environments import (
     AuditLogEntry,
     EnvironmentView,
     ProblemView,
@@ -26,12 +32,6 @@ from starter.cli.client.views import (
     StepView,
     to_json,
 )
-from starter.cli.command_context import report_errors
-from starter.cli.commands import snapshots as commands
-from starter.cli.errors import CliError, Code, Output
-from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
-from starter.cli.kubeconfig.certificates import ClientCertificate
-from starter.cli.output.formatting import print_environment
 from tests.cli.test_messages import Terminal
 
 NOW = datetime.now(UTC)
@@ -120,7 +120,7 @@ def run(monkeypatch: pytest.MonkeyPatch, api: Api, *words: str) -> Result:
 def at_terminal(monkeypatch: pytest.MonkeyPatch, text: str) -> Iterator[None]:
     """Let the question be asked at a terminal at which this is typed."""
     with monkeypatch.context() as patched:
-        patched.setattr("starter.cli.prompts.sys", _Streams(text))
+        patched.setattr("starter.cli.arguments.prompts.sys", _Streams(text))
         yield
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from starter.cli.arguments.times import parse_local_time
 from starter.cli.errors import CliError, Code
-from starter.cli.time_arguments import parse_local_time
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from contracts.templates.template import Extension, Size, TimeToLive
 from starter.api.routes import sign_in
 from starter.bookings import schemas as bookings
 from starter.catalogue import schemas as offered
-from starter.cli.client import views
+from starter.cli.views import environments as views
 from starter.environments import schemas
 from starter.environments.rollout import RolloutView
 from starter.expiry.leavers import LeaversView

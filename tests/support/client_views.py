@@ -5,7 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from starter.cli.client import booking_views, rollout_views, sweep_views, template_views, views
+from starter.cli.views import bookings as booking_views
+from starter.cli.views import environments as views
+from starter.cli.views import rollouts as rollout_views
+from starter.cli.views import sweeps as sweep_views
+from starter.cli.views import templates as template_views
 
 #: All views of the command line, by name.
 VIEWS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.types.labels import are_selected, ensure_selector, parse_label
-from starter.cli.client.views import EnvironmentView
 from starter.cli.errors import CliError, Code
+from starter.cli.views.environments import EnvironmentView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

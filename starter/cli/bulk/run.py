@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from contracts.phases import Phase
 from starter.cli.bulk.requests import BulkRequest, common_labels
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView
 from starter.cli.errors import CliError, Code
 from starter.cli.follow import creation_failure
+from starter.cli.views.environments import EnvironmentView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -34,7 +34,7 @@ def request_several(
         result_document,
     )
     from starter.cli.output.formatting import print_note
-    from starter.cli.output.terminal_text import print_json
+    from starter.cli.terminal.text import print_json
 
     with api_session(ctx, output) as api:
         requests = read()

@@ -13,11 +13,11 @@ from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
 from starter.cli.bulk.requests import common_labels
 from starter.cli.bulk.run import BulkRun, Item, ItemState
-from starter.cli.client.views import to_json
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.live_block import Line, LiveBlock, can_redraw
-from starter.cli.output.terminal_text import print_line
+from starter.cli.terminal.text import print_line
+from starter.cli.views.environments import to_json
 
 #: Names in one sentence: more are counted.
 _MAX_NAMES = 30

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from starter.cli.client.connection import Connection
 from starter.cli.client.paths import environment_path
-from starter.cli.client.response_views import parse_answer
 from starter.cli.client.single_call import RawAnswer, call_once
 from starter.cli.client.slow_notice import notice_when_slow
 from starter.cli.client.time_limits import READ_SECONDS, TIMEOUT_SECONDS, TRIES
-from starter.cli.client.views import EnvironmentView, parse
+from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.responses import parse_answer
 
 if TYPE_CHECKING:
     from starter.cli.client.http_client import HttpClient

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from starter.cli.output.terminal_text import print_line
-from starter.cli.verbosity import is_verbose
+from starter.cli.terminal.text import print_line
+from starter.cli.terminal.verbosity import is_verbose
 
 if TYPE_CHECKING:
     from contracts.telemetry.trace_context import TraceContext

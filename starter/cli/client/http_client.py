@@ -22,11 +22,11 @@ from starter.cli.client.response_errors import (
     proxy_failure,
     redirect_failure,
 )
-from starter.cli.client.response_views import parse_answer
 from starter.cli.client.single_call import ACCEPT, NoAnswer, RawAnswer
 from starter.cli.client.time_limits import CONNECT_SECONDS, READ_SECONDS, TIMEOUT_SECONDS, TRIES
-from starter.cli.client.views import EnvironmentView, parse
 from starter.cli.errors import CliError, Code
+from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.responses import parse_answer
 
 #: The client closes a stream after this time without data; the API sends a comment every 15 s.
 SILENCE_SECONDS = 45.0

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starter.cli.output.terminal_text import print_line
+from starter.cli.terminal.text import print_line
 
 #: Longer than a usual response of the API takes.
 NOTICE_AFTER_SECONDS = 2.0

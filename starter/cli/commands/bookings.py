@@ -9,17 +9,17 @@ from urllib.parse import quote
 import click
 
 from contracts.phases import Phase
-from starter.cli.client.booking_views import BookingCodes, BookingList, BookingRow, BookingView, SeatCode
-from starter.cli.client.views import parse, to_json
+from starter.cli.arguments.options import examples, no_wait_option, output_option, yes_option
+from starter.cli.arguments.prompts import ask, confirm
+from starter.cli.arguments.times import parse_local_time
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_booking, complete_template
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow_until, is_ready, print_next_commands
-from starter.cli.options import examples, no_wait_option, output_option, yes_option
 from starter.cli.output.formatting import print_note, print_table
-from starter.cli.output.terminal_text import local_time, print_json, print_line
-from starter.cli.prompts import ask, confirm
-from starter.cli.time_arguments import parse_local_time
+from starter.cli.terminal.text import local_time, print_json, print_line
+from starter.cli.views.bookings import BookingCodes, BookingList, BookingRow, BookingView, SeatCode
+from starter.cli.views.environments import parse, to_json
 
 _codes_file_option = click.option(
     "--codes-file",

@@ -6,7 +6,13 @@ from urllib.parse import quote
 import click
 
 from contracts.types.quantities import format_cpu, format_memory
-from starter.cli.client.views import (
+from starter.cli.arguments.options import examples, output_option
+from starter.cli.command_context import api_session
+from starter.cli.completion import complete_template
+from starter.cli.errors import Output
+from starter.cli.output.formatting import print_table, relative_time
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import (
     CapacityView,
     HoldingView,
     PoolList,
@@ -15,12 +21,6 @@ from starter.cli.client.views import (
     ShareView,
     parse,
 )
-from starter.cli.command_context import api_session
-from starter.cli.completion import complete_template
-from starter.cli.errors import Output
-from starter.cli.options import examples, output_option
-from starter.cli.output.formatting import print_table, relative_time
-from starter.cli.output.terminal_text import print_json, print_line
 
 
 @click.command(epilog=examples("moorage capacity", "moorage capacity --holdings"))

@@ -2,7 +2,7 @@
 
 import click
 
-from starter.cli.options import examples
+from starter.cli.arguments.options import examples
 
 
 @click.command(

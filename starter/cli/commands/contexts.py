@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from starter.cli.arguments.options import examples, output_option
 from starter.cli.command_context import report_errors
 from starter.cli.completion import complete_context
 from starter.cli.errors import Output
 from starter.cli.lazy_group import CommandEntry, group_class
-from starter.cli.options import examples, output_option
 from starter.cli.output.formatting import print_note, print_table
-from starter.cli.output.terminal_text import print_json
+from starter.cli.terminal.text import print_json
 
 if TYPE_CHECKING:
     from starter.cli.client.contexts import Context

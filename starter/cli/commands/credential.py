@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.templates.credentials import PLUGIN_VERSION
+from starter.cli.arguments.options import environment_argument, examples
 from starter.cli.command_context import report_errors
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.kubeconfig.certificates import ClientCertificate, request_certificate
-from starter.cli.options import environment_argument, examples
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.phases import Outcome, Phase
+from starter.cli.arguments.options import (
+    dry_run_option,
+    environment_argument,
+    environments_argument,
+    examples,
+    host_option,
+    label_option,
+    no_wait_option,
+    output_option,
+    parse_settings,
+    set_option,
+    team_option,
+    yes_option,
+)
+from starter.cli.arguments.prompts import confirm
 from starter.cli.batch import run_concurrently, run_in_turn
 from starter.cli.bulk.labels import labelled_environments, parse_labels
 from starter.cli.bulk.requests import MAX_ENVIRONMENTS, BulkRequest
 from starter.cli.bulk.session import request_several
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.commands.kubeconfig import remove_context_of
 from starter.cli.completion import complete_environment, complete_host, complete_template
@@ -29,23 +43,9 @@ from starter.cli.follow import (
     report_removal,
     report_teardown,
 )
-from starter.cli.options import (
-    dry_run_option,
-    environment_argument,
-    environments_argument,
-    examples,
-    host_option,
-    label_option,
-    no_wait_option,
-    output_option,
-    parse_settings,
-    set_option,
-    team_option,
-    yes_option,
-)
 from starter.cli.output.formatting import print_certificate, print_environment, print_note
-from starter.cli.output.terminal_text import print_json, print_json_line, print_line
-from starter.cli.prompts import confirm
+from starter.cli.terminal.text import print_json, print_json_line, print_line
+from starter.cli.views.environments import EnvironmentView, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

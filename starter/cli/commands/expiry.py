@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from starter.cli.arguments.options import (
+    dry_run_option,
+    environment_argument,
+    examples,
+    output_option,
+    yes_option,
+)
+from starter.cli.arguments.prompts import ask, confirm
+from starter.cli.arguments.times import parse_local_time
 from starter.cli.client.paths import environment_path
-from starter.cli.client.sweep_views import LeaversView, SweepView
-from starter.cli.client.views import HistoryView, parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.options import dry_run_option, environment_argument, examples, output_option, yes_option
 from starter.cli.output.formatting import print_history, print_leavers, print_note, print_sweep, relative_time
-from starter.cli.output.terminal_text import local_time, print_json, print_line
-from starter.cli.prompts import ask, confirm
-from starter.cli.time_arguments import parse_local_time
+from starter.cli.terminal.text import local_time, print_json, print_line
+from starter.cli.views.environments import HistoryView, parse
+from starter.cli.views.sweeps import LeaversView, SweepView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from starter.cli.arguments.options import environment_argument, examples, output_option
 from starter.cli.client.paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output
-from starter.cli.options import environment_argument, examples, output_option
 from starter.cli.output.formatting import print_note
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

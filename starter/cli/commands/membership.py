@@ -7,16 +7,22 @@ from urllib.parse import quote
 import click
 
 from contracts.phases import MOORAGE_ACTOR
+from starter.cli.arguments.options import (
+    environment_argument,
+    examples,
+    no_wait_option,
+    output_option,
+    yes_option,
+)
+from starter.cli.arguments.prompts import confirm
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_owner
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow
-from starter.cli.options import environment_argument, examples, no_wait_option, output_option, yes_option
 from starter.cli.output.formatting import print_note, print_table
-from starter.cli.output.terminal_text import print_json, print_line
-from starter.cli.prompts import confirm
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import EnvironmentView, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -10,11 +10,10 @@ import click
 
 from contracts.phases import Phase
 from contracts.types.labels import format_labels
-from starter.cli.client.views import EnvironmentRow, parse, to_json
+from starter.cli.arguments.options import environment_argument, examples, label_option, output_option
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_owner, complete_team, complete_template, one_of
 from starter.cli.errors import Output
-from starter.cli.options import environment_argument, examples, label_option, output_option
 from starter.cli.output.formatting import (
     environment_row,
     print_environment,
@@ -24,7 +23,8 @@ from starter.cli.output.formatting import (
     relative_time,
     unwell_line,
 )
-from starter.cli.output.terminal_text import print_json, print_line, print_yaml
+from starter.cli.terminal.text import print_json, print_line, print_yaml
+from starter.cli.views.environments import EnvironmentRow, parse, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

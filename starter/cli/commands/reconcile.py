@@ -2,15 +2,15 @@
 
 import click
 
-from starter.cli.client.sweep_views import ReconcileView
-from starter.cli.client.views import parse
+from starter.cli.arguments.options import dry_run_option, examples, output_option, yes_option
+from starter.cli.arguments.prompts import confirm
 from starter.cli.command_context import api_session
 from starter.cli.commands.expiry import wait_until_over
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.options import dry_run_option, examples, output_option, yes_option
 from starter.cli.output.reconcile import print_reconcile
-from starter.cli.output.terminal_text import print_json
-from starter.cli.prompts import confirm
+from starter.cli.terminal.text import print_json
+from starter.cli.views.environments import parse
+from starter.cli.views.sweeps import ReconcileView
 
 
 @click.command(

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from starter.cli.client.views import CallerView, IssuerView, SignInOptions, parse, to_json
+from starter.cli.arguments.options import examples, output_option
 from starter.cli.command_context import report_errors
 from starter.cli.connection_options import ConnectionOptions, connection_options_of
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.options import examples, output_option
 from starter.cli.output.formatting import print_note
-from starter.cli.output.terminal_text import local_time, print_json, print_line
+from starter.cli.terminal.text import local_time, print_json, print_line
+from starter.cli.views.environments import CallerView, IssuerView, SignInOptions, parse, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.phases import Phase
+from starter.cli.arguments.options import environments_argument, examples, no_wait_option, output_option
 from starter.cli.batch import run_in_turn
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView, to_json
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow_until
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
-from starter.cli.options import environments_argument, examples, no_wait_option, output_option
 from starter.cli.output.formatting import print_note
-from starter.cli.output.terminal_text import print_json, print_json_line, print_line
+from starter.cli.terminal.text import print_json, print_json_line, print_line
+from starter.cli.views.environments import EnvironmentView, to_json
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -4,17 +4,23 @@ import secrets
 
 import click
 
+from starter.cli.arguments.options import (
+    environment_argument,
+    examples,
+    no_wait_option,
+    output_option,
+    yes_option,
+)
+from starter.cli.arguments.prompts import confirm
 from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView, Snapshot, to_json
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_snapshot
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import Done, follow_until, print_answer
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
-from starter.cli.options import environment_argument, examples, no_wait_option, output_option, yes_option
 from starter.cli.output.formatting import local_time, relative_time
-from starter.cli.output.terminal_text import print_json, print_line
-from starter.cli.prompts import confirm
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import EnvironmentView, Snapshot, to_json
 
 
 @click.command(epilog=examples("moorage snapshot demo", "moorage snapshot demo --no-wait"))

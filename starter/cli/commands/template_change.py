@@ -6,13 +6,7 @@ from typing import Any
 
 import click
 
-from starter.cli.client.paths import environment_path
-from starter.cli.client.views import EnvironmentView, to_json
-from starter.cli.command_context import api_session
-from starter.cli.completion import complete_environment, complete_template
-from starter.cli.errors import CliError, Code, Output
-from starter.cli.follow import Done, follow_until, is_over, print_answer
-from starter.cli.options import (
+from starter.cli.arguments.options import (
     dry_run_option,
     environment_argument,
     examples,
@@ -21,8 +15,14 @@ from starter.cli.options import (
     parse_settings,
     set_option,
 )
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.client.paths import environment_path
+from starter.cli.command_context import api_session
+from starter.cli.completion import complete_environment, complete_template
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import Done, follow_until, is_over, print_answer
 from starter.cli.rollout import roll_out
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import EnvironmentView, to_json
 
 
 @click.command(

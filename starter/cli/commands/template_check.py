@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from starter.cli.arguments.options import examples, output_option
 from starter.cli.command_context import report_errors
 from starter.cli.errors import CliError, Code, Output
-from starter.cli.options import examples, output_option
 
 if TYPE_CHECKING:
     from starter.catalogue.lint import CatalogueCheck, LabelsOfHosts
@@ -36,7 +36,7 @@ def check(folder: Path | None, hosts: bool, output: Output) -> None:
     with report_errors(output):
         from starter.catalogue.lint import check_catalogue
         from starter.cli.output.formatting import print_note, print_table
-        from starter.cli.output.terminal_text import print_json
+        from starter.cli.terminal.text import print_json
         from worker.settings.loading import load_catalogue_settings
         from worker.settings.sources import SettingsError
 
@@ -80,7 +80,7 @@ def _check_on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "Catalo
     import asyncio
 
     from starter.catalogue.lint import check_on_hosts
-    from starter.cli.operator_settings import read_settings
+    from starter.cli.arguments.operator_settings import read_settings
     from worker.client_factory import open_clients
     from worker.settings.loading import load_settings
     from worker.settings.sources import SettingsError

@@ -14,13 +14,7 @@ import click
 
 from contracts.phases import Phase
 from contracts.types.durations import format_duration
-from starter.cli.client.paths import environment_path, template_path
-from starter.cli.client.template_views import TemplateView
-from starter.cli.client.views import EnvironmentView, parse
-from starter.cli.command_context import api_session
-from starter.cli.errors import CliError, Code, Output
-from starter.cli.follow import creation_failure, follow, is_over, is_ready
-from starter.cli.options import (
+from starter.cli.arguments.options import (
     examples,
     host_option,
     output_option,
@@ -29,8 +23,14 @@ from starter.cli.options import (
     team_option,
     template_argument,
 )
+from starter.cli.client.paths import environment_path, template_path
+from starter.cli.command_context import api_session
+from starter.cli.errors import CliError, Code, Output
+from starter.cli.follow import creation_failure, follow, is_over, is_ready
 from starter.cli.output.formatting import print_note, print_table
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.templates import TemplateView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

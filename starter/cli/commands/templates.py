@@ -2,17 +2,17 @@
 
 import click
 
+from starter.cli.arguments.options import examples, output_option, template_argument
 from starter.cli.client.paths import template_path
-from starter.cli.client.template_views import TemplateList, TemplateView
-from starter.cli.client.views import parse
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.extras import Extra
 from starter.cli.lazy_group import CommandEntry, group_class
-from starter.cli.options import examples, output_option, template_argument
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.templates import template_lines, template_row
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
+from starter.cli.views.environments import parse
+from starter.cli.views.templates import TemplateList, TemplateView
 
 _SUBCOMMANDS = (
     CommandEntry("show", "starter.cli.commands.templates:show", "Show the details of a template."),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from contracts.phases import SLEEP_PHASES, Phase
 from starter.cli.client.paths import environment_path
 from starter.cli.errors import CliError, Code
-from starter.cli.output.terminal_text import print_line
+from starter.cli.terminal.text import print_line
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

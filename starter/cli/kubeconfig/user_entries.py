@@ -17,7 +17,7 @@ from starter.cli.errors import CliError, Code
 from starter.cli.kubeconfig.certificates import ClientCertificate
 from starter.cli.kubeconfig.files import OURS, parse_kubeconfig
 from starter.cli.kubeconfig.text import with_entries
-from starter.cli.program_name import COMMAND, PLUGIN, is_plugin
+from starter.cli.terminal.program_name import COMMAND, PLUGIN, is_plugin
 
 
 @dataclass(frozen=True)

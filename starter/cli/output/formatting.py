@@ -9,8 +9,11 @@ from contracts.phases import SLEEP_PHASES, Phase, SleepReason, StepState
 from contracts.types.durations import format_duration, parse_duration
 from contracts.types.labels import format_labels
 from contracts.types.printable_text import escape
-from starter.cli.client.sweep_views import LeaversView, OutcomeCount, SweepView
-from starter.cli.client.views import (
+from starter.cli.terminal.program_name import as_called
+from starter.cli.terminal.text import local_time as local_time
+from starter.cli.terminal.text import print_json as print_json
+from starter.cli.terminal.text import print_line
+from starter.cli.views.environments import (
     AccessView,
     CertificateView,
     Drift,
@@ -23,10 +26,7 @@ from starter.cli.client.views import (
     StepView,
     Unwell,
 )
-from starter.cli.output.terminal_text import local_time as local_time
-from starter.cli.output.terminal_text import print_json as print_json
-from starter.cli.output.terminal_text import print_line
-from starter.cli.program_name import as_called
+from starter.cli.views.sweeps import LeaversView, OutcomeCount, SweepView
 
 #: What has put an environment to sleep, where it was no person.
 _BY = {SleepReason.IDLE: "its idle time", SleepReason.SCHEDULE: "its schedule"}

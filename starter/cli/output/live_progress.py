@@ -9,7 +9,6 @@ from typing import Protocol, TextIO
 from contracts.phases import Phase, StepState
 from contracts.types.durations import format_duration
 from contracts.types.printable_text import escape
-from starter.cli.client.views import EnvironmentView, StepView, to_json
 from starter.cli.errors import Output
 from starter.cli.output.formatting import (
     MARKS,
@@ -20,7 +19,8 @@ from starter.cli.output.formatting import (
     step_details,
 )
 from starter.cli.output.live_block import Line, LiveBlock, can_redraw
-from starter.cli.output.terminal_text import in_local_time, print_json_line, print_line
+from starter.cli.terminal.text import in_local_time, print_json_line, print_line
+from starter.cli.views.environments import EnvironmentView, StepView, to_json
 
 _UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
 #: SGR codes.

@@ -1,8 +1,8 @@
 """Prints the results of reconcile sweeps."""
 
-from starter.cli.client.sweep_views import ReconcileView
 from starter.cli.output.formatting import print_note
-from starter.cli.output.terminal_text import local_time, print_line
+from starter.cli.terminal.text import local_time, print_line
+from starter.cli.views.sweeps import ReconcileView
 
 
 def print_reconcile(view: ReconcileView) -> None:

@@ -7,7 +7,7 @@ from typing import TextIO
 from contracts.types.printable_text import escape
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_table
-from starter.cli.output.terminal_text import print_json, print_line
+from starter.cli.terminal.text import print_json, print_line
 from starter.setup.areas import Area
 from starter.setup.check import Result, SetupCheck, State
 

@@ -1,8 +1,8 @@
 """Formats templates as rows and lines for users."""
 
 from contracts.types.durations import format_duration
-from starter.cli.client.template_views import Parameter, TemplateView, WarmPool
 from starter.cli.output.formatting import parameter_text, sleep_policy_text
+from starter.cli.views.templates import Parameter, TemplateView, WarmPool
 
 
 def template_row(template: TemplateView) -> list[str]:

@@ -4,11 +4,8 @@ import json
 import re
 from typing import Any
 
-from starter.cli.client.booking_views import BookingCodes, BookingList, BookingView
-from starter.cli.client.rollout_views import RolloutView
-from starter.cli.client.sweep_views import LeaversView, ReconcileView, SweepView
-from starter.cli.client.template_views import TemplateList, TemplateView
-from starter.cli.client.views import (
+from starter.cli.views.bookings import BookingCodes, BookingList, BookingView
+from starter.cli.views.environments import (
     CallerView,
     CapacityView,
     CredentialView,
@@ -24,6 +21,9 @@ from starter.cli.client.views import (
     View,
     parse,
 )
+from starter.cli.views.rollouts import RolloutView
+from starter.cli.views.sweeps import LeaversView, ReconcileView, SweepView
+from starter.cli.views.templates import TemplateList, TemplateView
 
 #: The view of a response by method and path; the first match counts.
 _RESPONSES: tuple[tuple[str, str, type[View]], ...] = (

@@ -1,9 +1,9 @@
-"""The API's answers about bookings, as the command line reads them; see `starter.cli.client.views`."""
+"""The API's answers about bookings, as the command line reads them; see `starter.cli.views.environments`."""
 
 from datetime import datetime
 
 from contracts.phases import Outcome
-from starter.cli.client.views import CertificateView, View
+from starter.cli.views.environments import CertificateView, View
 
 
 class BookingRow(View, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
-"""The API's answers about templates, as the command line reads them; see `starter.cli.client.views`."""
+"""The API's answers about templates, as the command line reads them; see `starter.cli.views.environments`."""
 
 from datetime import timedelta
 
-from starter.cli.client.views import ParameterValue, SleepPolicy, View
+from starter.cli.views.environments import ParameterValue, SleepPolicy, View
 
 
 class Size(View, frozen=True, kw_only=True):

@@ -1,9 +1,9 @@
-"""The API's answers about sweeps, as the command line reads them; see `starter.cli.client.views`."""
+"""The API's answers about sweeps, as the command line reads them; see `starter.cli.views.environments`."""
 
 from datetime import datetime
 
 from contracts.phases import DriftKind, StepName
-from starter.cli.client.views import View
+from starter.cli.views.environments import View
 
 
 class SweepLine(View, frozen=True, kw_only=True):

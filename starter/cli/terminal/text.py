@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from contracts.types.printable_text import escape, escape_json
-from starter.cli.output.streams import for_stream
+from starter.cli.terminal.streams import for_stream
 
 _IN_UTC = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")
 

@@ -1,8 +1,8 @@
-"""The API's answers about rollouts, as the command line reads them; see `starter.cli.client.views`."""
+"""The API's answers about rollouts, as the command line reads them; see `starter.cli.views.environments`."""
 
 from datetime import datetime
 
-from starter.cli.client.views import View
+from starter.cli.views.environments import View
 
 
 class RolloutLine(View, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""What the user types: options and arguments, times, answers to questions."""

@@ -1,0 +1,1 @@
+"""The terminal of a command: its streams, text that is safe to print, and how much is printed."""
