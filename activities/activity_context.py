@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from temporalio import activity
 
 from activities.errors import Interrupted
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 
 #: Longest text of a heartbeat, in characters: enough to recognise a cause, and small enough to send with
 #: every heartbeat.

@@ -18,7 +18,7 @@ from activities import activity_context
 from activities.activity_context import ActivityContext
 from activities.errors import translate
 from clients.transport.write_deadline import set_deadline_check
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 from contracts.environment.models import Receipt
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.telemetry.metrics import RETRIES, cause_label, system_label

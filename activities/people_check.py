@@ -13,7 +13,7 @@ from activities.errors import NotConfigured, PersonUnknown
 from activities.task_queues import ensure_right_queue
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities.environment import CheckPeopleInput, PeopleActivities
+from contracts.activities.people import CheckPeopleInput, PeopleActivities
 from contracts.environment.models import System
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 

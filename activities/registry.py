@@ -37,7 +37,7 @@ from activities.task_queues import Queues, ensure_right_queue
 from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

@@ -6,7 +6,7 @@ from activities.parts import take_over
 from activities.parts.host_lookup import Hosts, host_of
 from activities.task_queues import ensure_right_queue
 from clients.host.protocol import Host
-from contracts.activities.environment import StandbyActivities
+from contracts.activities.vcluster import StandbyActivities
 from contracts.environment.models import Environment, System
 from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, StandbyInput, WithdrawResult
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from temporalio import activity
 
 from activities.errors import StepError
-from contracts.activities.environment import QueueActivities, QueuesInput, QueuesResult
+from contracts.activities.host import QueueActivities, QueuesInput, QueuesResult
 from contracts.environment.models import Environment, System
 from contracts.errors import ErrorType
 from contracts.temporal.task_queues import OwnQueues, is_system_queue

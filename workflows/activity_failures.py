@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
-    from contracts.activities.environment import HeartbeatDetails
+    from contracts.activities.steps import HeartbeatDetails
     from contracts.environment.models import EnvironmentStatus, Problem
     from contracts.errors import ErrorType, StepErrorDetails
     from contracts.temporal.foreign_payload import RejectedPayload

@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import HostActivities
+    from contracts.activities.host import HostActivities
     from contracts.host_requests import HOST_REQUEST_WORKFLOW, HostAnswer, HostRequest
 
 from workflows.activity_failures import require_genuine

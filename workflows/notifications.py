@@ -12,7 +12,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import AuditLogActivities, NotificationActivities
+    from contracts.activities.notices import AuditLogActivities, NotificationActivities
     from contracts.environment.models import MOORAGE_ACTOR, Outcome, Phase
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind, StepTime

@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import MemberRepair
+    from contracts.activities.steps import MemberRepair
     from contracts.environment.models import (
         MOORAGE_ACTOR,
         Certificate,

@@ -9,22 +9,23 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import (
+    from contracts.activities.cluster_import import (
         IMPORT_BOOTSTRAP,
         IMPORT_KEY,
         IMPORT_REGISTER,
         BootstrapInput,
         BootstrapKey,
-        CheckPeopleInput,
+        RegisterInput,
+        SealedBootstrap,
+    )
+    from contracts.activities.people import CheckPeopleInput, PeopleActivities
+    from contracts.activities.steps import (
         EnsureInput,
         InspectInput,
         InspectResult,
         MemberRepair,
-        PeopleActivities,
-        RegisterInput,
         RemoveInput,
         RemoveResult,
-        SealedBootstrap,
         StepActivities,
         step_activity_name,
     )

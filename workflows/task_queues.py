@@ -16,7 +16,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import QueueActivities, QueuesInput
+    from contracts.activities.host import QueueActivities, QueuesInput
     from contracts.environment.models import System
     from contracts.environment_workflow import LifecycleTimeouts, undo_queue
     from contracts.errors import ErrorType

@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 
 from activities.capacity.audit import CapacitySettings
 from activities.errors import NotYet
-from contracts.activities.environment import WakeAdmissionActivities
+from contracts.activities.host import WakeAdmissionActivities
 from contracts.capacity.models import (
     CAPACITY_ID,
     UPDATE_WAKE,

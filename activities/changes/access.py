@@ -17,7 +17,7 @@ from activities.task_queues import ensure_right_queue
 from clients.errors import NotFound
 from clients.identity.protocol import Group, IdentityProvider
 from clients.rafay import Rafay
-from contracts.activities.environment import (
+from contracts.activities.people import (
     AccessInput,
     AccessResult,
     GroupAccessActivities,

@@ -22,7 +22,7 @@ from activities.steps.vcluster import pending_startup
 from activities.task_queues import ensure_right_queue
 from clients import errors as client
 from clients.host.protocol import Host
-from contracts.activities.environment import SleepActivities, SleepInput
+from contracts.activities.vcluster import SleepActivities, SleepInput
 from contracts.environment.models import Environment, System
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 

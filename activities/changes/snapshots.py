@@ -12,7 +12,7 @@ from activities.ownership import mark_text, require_ours
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig, require_installed
 from activities.task_queues import ensure_right_queue
 from clients.host.snapshots import SnapshotProgress, SnapshotRequest
-from contracts.activities.environment import (
+from contracts.activities.vcluster import (
     RestoreSnapshotInput,
     SettlePeopleInput,
     SnapshotActivities,

@@ -6,14 +6,14 @@ from activities.errors import NotAccepted
 from activities.parts.cluster_bootstrap import apply_bootstrap
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import NotForThisCluster, public_key, unseal
-from contracts.activities.environment import (
+from contracts.activities.cluster_import import (
     IMPORT_BOOTSTRAP,
     IMPORT_KEY,
     BootstrapActivities,
     BootstrapInput,
     BootstrapKey,
-    EnsureInput,
 )
+from contracts.activities.steps import EnsureInput
 from contracts.environment.models import System
 
 

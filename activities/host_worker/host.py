@@ -7,7 +7,7 @@ from activities.host_worker.survey import survey_host
 from activities.parts.host_lookup import Hosts
 from clients.host.health import find_namespace, read_health
 from clients.host.protocol import Host
-from contracts.activities.environment import HostActivities
+from contracts.activities.host import HostActivities
 from contracts.capacity.models import HostCapacity
 from contracts.environment.models import System
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind

@@ -10,7 +10,7 @@ from temporalio import activity
 from activities import activity_context
 from clients.jsonl_file import JsonLinesFile
 from clients.webhook import Webhook
-from contracts.activities.environment import AuditLogActivities, AuditLogResult
+from contracts.activities.notices import AuditLogActivities, AuditLogResult
 from contracts.notifications import LifeRecord
 
 

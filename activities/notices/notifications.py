@@ -15,7 +15,7 @@ from activities.notices.events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook
-from contracts.activities.environment import NotificationActivities, NotificationResult
+from contracts.activities.notices import NotificationActivities, NotificationResult
 from contracts.expiry import format_utc
 from contracts.notifications import FOR_PROGRAMS, Notification, NotificationKind
 from contracts.templates.sleep import SleepReason

@@ -7,7 +7,7 @@ from activities.errors import NotYet
 from activities.ownership import NOTHING_THERE, note_foreign, require_ours
 from clients.errors import AlreadyExists, NotFound
 from clients.rafay import Group, Project, Rafay
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

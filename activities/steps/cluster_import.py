@@ -19,16 +19,18 @@ from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from activities.parts.sealed_bootstrap import seal
 from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay
-from contracts.activities.environment import (
+from contracts.activities.cluster_import import (
     IMPORT_REGISTER,
+    RegisterActivities,
+    RegisterInput,
+    SealedBootstrap,
+)
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,
-    RegisterActivities,
-    RegisterInput,
     RemoveInput,
     RemoveResult,
-    SealedBootstrap,
     StepActivities,
 )
 from contracts.environment.models import Environment, Receipt, System

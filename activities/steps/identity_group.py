@@ -16,7 +16,7 @@ from activities.parts.concurrent_reads import read_together
 from activities.people_check import require_directory, user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.identity.protocol import Group, IdentityProvider
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

@@ -10,7 +10,7 @@ from activities.errors import NotYet
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

@@ -28,7 +28,7 @@ from activities.parts.namespace_policies import marked, namespace_policies, pod_
 from activities.parts.take_over import take_over, withdraw
 from clients.errors import AlreadyExists, NotFound
 from clients.host.protocol import Host
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

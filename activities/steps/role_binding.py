@@ -13,7 +13,7 @@ from activities.parts.control_plane_resource import own_group, own_project
 from activities.people_check import user_ids_of
 from clients.errors import AlreadyExists, NotFound
 from clients.rafay import Group, Rafay
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

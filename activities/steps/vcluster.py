@@ -29,7 +29,7 @@ from activities.parts.take_over import withdraw
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
 from clients.host.protocol import Host
-from contracts.activities.environment import (
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,

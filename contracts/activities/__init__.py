@@ -1,1 +1,1 @@
-"""The interfaces of the activities: names and types."""
+"""The interfaces of the activities: names and types. `activities/` implements them."""

@@ -1,7 +1,4 @@
-"""The interfaces of the activities that look after many environments: sweeps, rollouts and the capacity.
-
-`activities/` implements them; `contracts.activities.environment` has those of one environment.
-"""
+"""The interfaces of the activities that look after many environments: sweeps, rollouts and the capacity."""
 
 from abc import ABC, abstractmethod
 

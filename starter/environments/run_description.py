@@ -14,7 +14,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 from contracts.environment.models import Outcome, Phase
 from contracts.errors import ErrorType, StepErrorDetails
 from contracts.temporal import search_attributes, workflow_memo

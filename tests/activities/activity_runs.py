@@ -13,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.interceptor import ActivityInterceptor
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 from contracts.errors import StepErrorDetails
 from tests.support.deadline import HANG, NEVER
 

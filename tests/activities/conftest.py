@@ -25,13 +25,7 @@ from activities.steps.vcluster import VClusterStep
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.simulated_host import SimulatedHost
-from contracts.activities.environment import (
-    EnsureInput,
-    InspectInput,
-    InspectResult,
-    RemoveInput,
-    RemoveResult,
-)
+from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
 from contracts.environment.models import Environment, Receipt, Spec, StepName
 from contracts.templates.supported_charts import NEWEST_TESTED
 from contracts.templates.template import Chart, Size, Template, TimeToLive

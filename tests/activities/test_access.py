@@ -7,7 +7,7 @@ import pytest
 from activities.changes.access import GroupAccess, VirtualAccess
 from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import User
-from contracts.activities.environment import AccessInput, AccessResult
+from contracts.activities.people import AccessInput, AccessResult
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind

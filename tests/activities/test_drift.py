@@ -10,7 +10,7 @@ from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.members import ExpectedPeople, MemberReader, describe_members
 from clients.errors import ClientError
-from contracts.activities.environment import EnsureInput, MemberRepair
+from contracts.activities.steps import EnsureInput, MemberRepair
 from contracts.environment.models import Environment, StepName
 from contracts.phases import DriftKind
 from contracts.reconcile.drift import Deviation

@@ -15,7 +15,7 @@ from activities.steps import vcluster
 from clients.errors import NotYet
 from clients.host.models import Chart
 from clients.host.protocol import Host
-from contracts.activities.environment import InspectInput
+from contracts.activities.steps import InspectInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.templates.supported_charts import NEWEST_TESTED

@@ -11,7 +11,7 @@ from activities.steps import identity_group
 from activities.steps.identity_group import IdentityStep
 from clients.identity.protocol import Group
 from clients.identity.scim import Scim
-from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind

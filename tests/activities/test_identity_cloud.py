@@ -17,7 +17,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.steps.identity_group import IdentityStep
-from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from embedded.cloud_directories.controls import EXPIRE_PATH, SETTLE_PATH

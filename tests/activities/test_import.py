@@ -21,7 +21,7 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
 from clients.safe_yaml import read_all_yaml
 from clients.simulated_host import SimulatedHost
-from contracts.activities.environment import EnsureInput
+from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind

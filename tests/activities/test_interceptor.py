@@ -18,7 +18,7 @@ from temporalio.testing import ActivityEnvironment
 from activities import activity_context, interceptor
 from activities import errors as step
 from clients import errors as client
-from contracts.activities.environment import InspectResult, RemoveResult
+from contracts.activities.steps import InspectResult, RemoveResult
 from contracts.environment.models import Receipt
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running, details, fail, succeed

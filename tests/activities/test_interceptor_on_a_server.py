@@ -17,7 +17,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities import activity_context, interceptor
 from activities.interceptor import ActivityInterceptor
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 from contracts.environment.models import Receipt
 from contracts.types.models import Frozen
 from tests.support.deadline import HANG, NEVER, soon

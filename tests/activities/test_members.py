@@ -5,7 +5,7 @@ import pytest
 from activities.errors import NotConfigured
 from activities.people_check import PeopleCheck, require_directory
 from clients.rafay import Binding
-from contracts.activities.environment import CheckPeopleInput
+from contracts.activities.people import CheckPeopleInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running

@@ -14,7 +14,7 @@ from activities.notices.notifications import NotificationChannels, Notifications
 from clients.jsonl_file import JsonLinesFile
 from clients.smtp import Security, Smtp
 from clients.webhook import ID, SIGNATURE, Webhook
-from contracts.activities.environment import NotificationResult
+from contracts.activities.notices import NotificationResult
 from contracts.environment.models import AuditLogEntry, Outcome, Problem
 from contracts.errors import ErrorType
 from contracts.notifications import FOR_PROGRAMS, LifeRecord, Notification, NotificationKind

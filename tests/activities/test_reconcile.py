@@ -16,7 +16,7 @@ from activities.standby import StandbyOffer
 from activities.steps.namespace import NamespaceStep
 from clients.errors import ClientError
 from clients.host.models import Namespace
-from contracts.activities.environment import EnsureInput
+from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Environment, StepName
 from contracts.lost_lives import done_steps
 from contracts.reconcile.life_mark import LifeMark

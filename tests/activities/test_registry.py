@@ -1,6 +1,8 @@
 """What a worker registers is exactly what the contracts promise, whatever is configured."""
 
+import importlib
 import inspect
+import pkgutil
 from typing import Any
 from unittest.mock import Mock
 
@@ -8,9 +10,8 @@ import pytest
 from temporalio import activity
 
 from activities.registry import Clients, all_activities
-from contracts.activities.environment import StepActivities, step_activity_name
-from contracts.activities.environment import environment as activities
-from contracts.activities.environment import fleet as fleet_activities
+from contracts import activities as interfaces
+from contracts.activities.steps import StepActivities, step_activity_name
 from contracts.environment.models import StepName
 
 
@@ -18,8 +19,8 @@ def _promised() -> dict[str, activity._Definition]:
     """The definition of each activity of the contracts, by its name."""
     named = [
         activity._Definition.must_from_callable(method)
-        for module in (activities, fleet_activities)
-        for _, kind in inspect.getmembers(module, inspect.isclass)
+        for module in pkgutil.iter_modules(interfaces.__path__, f"{interfaces.__name__}.")
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
         for _, method in inspect.getmembers(kind, inspect.isfunction)
         if hasattr(method, "__temporal_activity_definition")
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from activities.changes.sleep import Sleep
-from contracts.activities.environment import SleepInput
+from contracts.activities.vcluster import SleepInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import Running

@@ -11,7 +11,7 @@ import pytest
 
 from activities.changes.snapshots import Snapshots
 from clients.host.snapshots import FINALIZER, SnapshotRequest
-from contracts.activities.environment import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
+from contracts.activities.vcluster import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
 from contracts.environment.models import Environment, StepName
 from contracts.environment.snapshots import request_name
 from contracts.errors import ErrorType

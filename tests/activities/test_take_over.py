@@ -9,7 +9,7 @@ from activities.changes.sleep import Sleep
 from activities.standby import StandbyOffer
 from clients.errors import Denied, NotYet
 from clients.simulated_host import SimulatedHost
-from contracts.activities.environment import SleepInput
+from contracts.activities.vcluster import SleepInput
 from contracts.environment.models import Environment, StepName
 from contracts.standby import StandbyInput, WithdrawResult
 from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_STANDBY, OFFERED, OwnerMark

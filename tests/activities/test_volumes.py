@@ -11,7 +11,7 @@ from activities.parts.retained_volumes import MAX_CLOCK_SKEW
 from clients.errors import Denied
 from clients.host.models import PersistentVolume
 from clients.host.protocol import Host
-from contracts.activities.environment import InspectInput, InspectResult, RemoveInput
+from contracts.activities.steps import InspectInput, InspectResult, RemoveInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
 from contracts.templates.template import RetainedVolumes

@@ -9,7 +9,7 @@ import pytest
 from activities.steps.identity_group import IdentityStep
 from clients.identity.keycloak import OWNER_ATTRIBUTE
 from clients.identity.protocol import IdentityProvider
-from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment.models import Environment, Receipt
 from contracts.errors import ErrorType
 from tests.activities.activity_runs import fail, succeed

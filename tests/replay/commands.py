@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from contracts.activities.environment import StepActivities, step_activity_name
+from contracts.activities.steps import StepActivities, step_activity_name
 from workflows import steps
 from workflows.registry import HOST_WORKFLOWS, WORKFLOWS
 

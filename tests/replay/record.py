@@ -92,8 +92,8 @@ from tests.workflows.scripted_activities import (
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from tests.workflows.test_pools import LostStarts, a_pool, until_ready, want
 from worker.runner import workflow_runner
-from workflows.capacity.workflow import CapacityWorkflow
 from workflows.capacity import pools as pools_module
+from workflows.capacity.workflow import CapacityWorkflow
 from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.host_request import HostRequestWorkflow
 from workflows.registry import HOST_WORKFLOWS

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.activities.environment import EnsureInput
+from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Outcome, Phase, Receipt, StepName
 from contracts.environment_workflow import ActorInput, ExtendInput
 from embedded.stack.temporal_server import extra_arguments, find_server

@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from activities.steps.identity_group import IdentityStep
 from clients.errors import NotFound
 from clients.identity.protocol import Group, IdentityProvider
-from contracts.activities.environment import EnsureInput, InspectInput, InspectResult, RemoveInput
+from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput
 from contracts.environment.models import Environment, Receipt
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import LIFE_START, Running

@@ -15,7 +15,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from contracts.activities.environment import HeartbeatDetails
+from contracts.activities.steps import HeartbeatDetails
 from contracts.temporal.foreign_payload import RejectedPayload
 from worker import codec as codec_module
 from worker.codec import MAX_CLEAR_BYTES, EncryptionCodec, ForeignPayload, KeyMissing, Keyring, PayloadContext

@@ -16,32 +16,27 @@ from temporalio.exceptions import ApplicationError
 
 from activities.errors import translate
 from activities.task_queues import OtherQueue, ensure_right_queue
-from contracts.activities.environment import (
+from contracts.activities.cluster_import import (
     IMPORT_BOOTSTRAP,
     IMPORT_KEY,
     IMPORT_REGISTER,
-    AccessInput,
-    AccessResult,
-    AuditLogResult,
     BootstrapInput,
     BootstrapKey,
-    CheckPeopleInput,
+    RegisterInput,
+    SealedBootstrap,
+)
+from contracts.activities.host import QueuesInput, QueuesResult
+from contracts.activities.notices import AuditLogResult, NotificationResult
+from contracts.activities.people import AccessInput, AccessResult, CheckPeopleInput
+from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
     InspectResult,
     MemberRepair,
-    NotificationResult,
-    QueuesInput,
-    QueuesResult,
-    RegisterInput,
     RemoveInput,
     RemoveResult,
-    RestoreSnapshotInput,
-    SealedBootstrap,
-    SettlePeopleInput,
-    SleepInput,
-    SnapshotInput,
 )
+from contracts.activities.vcluster import RestoreSnapshotInput, SettlePeopleInput, SleepInput, SnapshotInput
 from contracts.capacity.models import PlacementDecision, ReservationRequest, ResizeInput
 from contracts.environment.models import Environment, Receipt, StepName, System
 from contracts.errors import ErrorType, StepErrorDetails

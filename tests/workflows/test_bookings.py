@@ -42,8 +42,8 @@ from tests.workflows.scripted_activities import Outcome as Deed
 from tests.workflows.scripted_activities import fails_for_good, waits, waits_for
 from tests.workflows.test_pools import LostStarts
 from workflows import booking as booking_module
-from workflows.capacity.workflow import CapacityWorkflow
 from workflows.capacity import pools as pools_module
+from workflows.capacity.workflow import CapacityWorkflow
 from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.standby import StandbyWorkflow
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from contracts.activities.environment import MemberRepair
+from contracts.activities.steps import MemberRepair
 from contracts.environment.access import AccessChanges
 from contracts.environment.models import Phase
 from contracts.environment_workflow import ActorInput, SleepChangeInput

@@ -26,8 +26,8 @@ from tests.support.deadline import HANG
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, CapacityBench, a_house, most
 from tests.workflows.scripted_activities import fails, fails_for_good, waits, waits_for
-from workflows.capacity.workflow import CapacityWorkflow
 from workflows.capacity import pools as pools_module
+from workflows.capacity.workflow import CapacityWorkflow
 from workflows.standby import StandbyWorkflow
 
 pytestmark = pytest.mark.slow

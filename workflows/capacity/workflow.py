@@ -15,8 +15,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import HostActivities
     from contracts.activities.fleet import CapacityActivities
+    from contracts.activities.host import HostActivities
     from contracts.capacity import admission
     from contracts.capacity.admission import admit, decide, decide_reassignment, reassign
     from contracts.capacity.audit import AuditInput, ReservationList

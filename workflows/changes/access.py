@@ -16,7 +16,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, CancelledError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import (
+    from contracts.activities.people import (
         AccessInput,
         AccessResult,
         GroupAccessActivities,

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import MemberRepair
+    from contracts.activities.steps import MemberRepair
     from contracts.environment.models import MOORAGE_ACTOR, Drift, Environment, Phase, Problem
     from contracts.errors import ErrorType, Refusal, RefusalReason
     from contracts.phases import DriftKind, StepName

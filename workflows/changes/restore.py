@@ -25,7 +25,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import (
+    from contracts.activities.vcluster import (
         RestoreSnapshotInput,
         SettlePeopleInput,
         SleepActivities,

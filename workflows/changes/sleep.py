@@ -14,7 +14,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import SleepActivities, SleepInput
+    from contracts.activities.vcluster import SleepActivities, SleepInput
     from contracts.environment.models import MOORAGE_ACTOR, SLEEP_PHASES, Phase, Problem, SleepStatus, System
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, SleepChangeInput
     from contracts.errors import ErrorType, Refusal, RefusalReason

@@ -10,7 +10,7 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import WakeAdmissionActivities
+    from contracts.activities.host import WakeAdmissionActivities
     from contracts.capacity.models import PlacementDecision, ReservationRequest
     from contracts.capacity.sizes import size_of
     from contracts.environment.chart_values import compose_values

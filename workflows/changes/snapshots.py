@@ -8,7 +8,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.activities.environment import SnapshotActivities, SnapshotInput
+    from contracts.activities.vcluster import SnapshotActivities, SnapshotInput
     from contracts.environment.models import KEPT_SNAPSHOTS, Problem, Snapshot, System
     from contracts.environment.snapshots import LEFT_OUT, snapshot_obstacle
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts
