@@ -18,7 +18,7 @@ from clients.identity.okta import Okta
 from clients.identity.protocol import IdentityProvider
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from clients.transport.tls_trust import TrustError, context_for
 from worker.notification_clients import open_audit_log_sinks, open_notification_channels
 from worker.settings.groups.hosts import HostCluster, KubernetesHostCluster

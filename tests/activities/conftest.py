@@ -24,7 +24,7 @@ from activities.steps.role_binding import RoleBindingStep
 from activities.steps.vcluster import VClusterStep
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.activities.steps import EnsureInput, InspectInput, InspectResult, RemoveInput, RemoveResult
 from contracts.environment.models import Environment, Receipt, Spec, StepName
 from contracts.templates.supported_charts import NEWEST_TESTED

@@ -20,7 +20,7 @@ from clients.errors import CUT, Rejected
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import Manifest
 from clients.safe_yaml import read_all_yaml
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType

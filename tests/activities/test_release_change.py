@@ -6,7 +6,7 @@ import pytest
 
 from activities.parts import release_change
 from activities.parts.release_change import release_labels
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.environment.chart_values import compose_values
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType

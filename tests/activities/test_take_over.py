@@ -8,7 +8,7 @@ import pytest
 from activities.changes.sleep import Sleep
 from activities.standby import StandbyOffer
 from clients.errors import Denied, NotYet
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.activities.vcluster import SleepInput
 from contracts.environment.models import Environment, StepName
 from contracts.standby import StandbyInput, WithdrawResult

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import yaml
 
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.types.naming import OwnerMark
 from embedded.faults import Fault, FaultKind
 from embedded.stack.stack import HOST, Part, Stack

@@ -20,7 +20,7 @@ from activities.parts.release_change import release_labels
 from activities.parts.take_over import offer, take_over, withdraw
 from clients.host.models import Health, Namespace, Release, ReleaseStatus
 from clients.host.protocol import Host
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.environment.chart_values import compose_values
 from contracts.environment.models import Environment
 from contracts.types.naming import ANNOTATION_OWNER, ANNOTATION_STANDBY, OFFERED, OwnerMark

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from clients.host.kubeconfig import Kubeconfig
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from embedded.stack.stack import HOST, Part, Stack
 from tests.lifecycle.databases import Systems
 from tests.support.stack import TIMEOUT

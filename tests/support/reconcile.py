@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from contracts.temporal import workflow_memo
 from contracts.types.naming import OwnerMark, life_id, workflow_id
 from embedded.stack.stack import Part, Stack

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from tests.support.deadline import HANG
 from tests.support.stand_ins import running_stand_ins
 

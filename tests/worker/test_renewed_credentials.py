@@ -12,7 +12,7 @@ from clients.errors import Denied
 from clients.identity.scim import Scim
 from clients.rafay import Rafay
 from clients.rafay.transport import RafayTransport
-from clients.simulated_host import SimulatedHost
+from clients.simulated_host.host import SimulatedHost
 from clients.transport.http import Answer, HttpSystem, bearer_headers
 from worker.settings.loading import load_settings
 from worker.settings.sources import SecretOfFile, SettingsError, reader_of
@@ -57,7 +57,7 @@ def system_of(kind: str, url: str, secret: SecretOfFile) -> HttpSystem:
         return Rafay(url, value, timeout=TIMEOUT, reread=reread)._wire
     if kind == "directory":
         return Scim(url, value, timeout=TIMEOUT, reread=reread)._http
-    return SimulatedHost("one", url, value, timeout=TIMEOUT, reread=reread)._http
+    return SimulatedHost("one", url, value, timeout=TIMEOUT, reread=reread)._api
 
 
 @pytest.mark.parametrize("kind", ["control plane", "directory", "host"])
@@ -91,7 +91,7 @@ async def test_a_credential_without_a_file_is_refused_once() -> None:
     async with serving("good") as server:
         host = SimulatedHost("one", server.url, "bad", timeout=TIMEOUT)
         with pytest.raises(Denied):
-            await host._http.call("GET", "/x", "look")
+            await host._api.call("GET", "/x", "look")
         assert server.asked == [401]
         await host.close()
 

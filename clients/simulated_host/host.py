@@ -5,14 +5,12 @@ Its virtual API servers implement the Kubernetes API, so the client of real ones
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from urllib.parse import quote
+from datetime import timedelta
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from clients.errors import AlreadyExists, Denied, MalformedAnswer, NotFound, Rejected
+from clients.errors import AlreadyExists, Denied, MalformedAnswer, NotFound
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.models import (
     LABEL_POD_SECURITY,
@@ -29,21 +27,10 @@ from clients.host.models import (
     Release,
     Startup,
 )
-from clients.host.pause import is_paused, pause_patch, resume_patch
-from clients.host.restore import APP, read_restore, restore_pod
-from clients.host.snapshots import (
-    SnapshotProgress,
-    SnapshotRequest,
-    is_request,
-    options_secret,
-    read_progress,
-    release_patch,
-    request_map,
-)
-from clients.transport.http import Answer, HttpSystem, bearer_headers
+from clients.host.snapshots import SnapshotProgress, SnapshotRequest
+from clients.simulated_host import pause, snapshots
+from clients.simulated_host.api import OBJECTS, SimulatedHostApi, path_of
 from clients.virtual_cluster import VirtualClusterApi
-
-_T = TypeVar("_T")
 
 #: Values of pod security that the policy of real hosts accepts.
 _POD_SECURITY = frozenset({"baseline", "restricted"})
@@ -56,17 +43,12 @@ SIMULATED_NETWORKS = HostNetworks(
     nodes=("192.0.2.2/32",),
 )
 
-#: Label of the pods that a vCluster has made on its host.
-_SYNCED_BY = "vcluster.loft.sh/managed-by"
-
 _NAMESPACE = TypeAdapter(Namespace)
 _NAMESPACES = TypeAdapter(list[Namespace])
 _ENDING = TypeAdapter(ForcedDeletion)
 _NODES = TypeAdapter(list[NodeCapacity])
 _RELEASE = TypeAdapter(Release)
 _STARTUP = TypeAdapter(Startup)
-_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
-_OBJECTS = TypeAdapter(list[dict[str, Any]])
 _TEXT = TypeAdapter(str)
 _TEXTS = TypeAdapter(list[str])
 
@@ -85,16 +67,9 @@ class SimulatedHost:
         reread: Callable[[], str] | None = None,
     ) -> None:
         self._name = name
-        self._system = f"simulated host {name}"
         self._timeout = timeout
-        self._http = HttpSystem(
-            self._system,
-            base_url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=timeout,
-            explain=_explain,
-            verify=verify,
-            renewed=(lambda: bearer_headers(reread())) if reread else None,
+        self._api = SimulatedHostApi(
+            f"simulated host {name}", base_url, token, timeout=timeout, verify=verify, reread=reread
         )
 
     @property
@@ -104,11 +79,11 @@ class SimulatedHost:
 
     async def close(self) -> None:
         """Close all connections; the host cannot be called afterwards."""
-        await self._http.close()
+        await self._api.close()
 
     async def check(self) -> str:
         """Return the Kubernetes version, which proves that host and token work."""
-        return await self._ask(_TEXT, "GET", "/version", "read version")
+        return await self._api.ask(_TEXT, "GET", "/version", "read version")
 
     async def missing_permissions(self) -> list[str]:
         """Return an empty list: the simulation has no rights."""
@@ -118,9 +93,9 @@ class SimulatedHost:
         """Check for an owner mark and pod security, which a policy requires on real hosts."""
         operation = f"create namespace {name} (dry run)"
         if not labels.keys() - {LABEL_POD_SECURITY}:
-            raise Denied(self._system, operation, "it has no owner label")
+            raise Denied(self._api.system, operation, "it has no owner label")
         if labels.get(LABEL_POD_SECURITY) not in _POD_SECURITY:
-            raise Denied(self._system, operation, "it has no pod security")
+            raise Denied(self._api.system, operation, "it has no pod security")
 
     async def find_policy_gaps(self) -> list[str]:
         """Return an empty list: nothing runs here."""
@@ -136,19 +111,19 @@ class SimulatedHost:
 
     async def allocatable(self) -> Sequence[NodeCapacity]:
         """Return the configured capacity."""
-        return await self._ask(_NODES, "GET", "/nodes", "list nodes")
+        return await self._api.ask(_NODES, "GET", "/nodes", "list nodes")
 
     async def create_namespace(
         self, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
     ) -> Namespace:
         """Create the namespace; raise AlreadyExists if the name is in use."""
         body = {"name": name, "labels": dict(labels), "annotations": dict(annotations)}
-        return await self._ask(_NAMESPACE, "POST", "/namespaces", f"create namespace {name}", body=body)
+        return await self._api.ask(_NAMESPACE, "POST", "/namespaces", f"create namespace {name}", body=body)
 
     async def get_namespace(self, name: str) -> Namespace | None:
         """Return the namespace, or None if it does not exist."""
         try:
-            return await self._ask(_NAMESPACE, "GET", _path(name), f"read namespace {name}")
+            return await self._api.ask(_NAMESPACE, "GET", path_of(name), f"read namespace {name}")
         except NotFound:
             return None
 
@@ -156,7 +131,7 @@ class SimulatedHost:
         """Return all namespaces whose label has this value."""
         operation = f"list namespaces with {label}={value}"
         query = {"label": label, "value": value}
-        return await self._ask(_NAMESPACES, "GET", "/namespaces", operation, query=query)
+        return await self._api.ask(_NAMESPACES, "GET", "/namespaces", operation, query=query)
 
     async def swap_namespace(
         self, seen: Namespace, labels: Mapping[str, str], annotations: Mapping[str, str | None]
@@ -170,7 +145,7 @@ class SimulatedHost:
         }
         operation = f"take over namespace {seen.name}"
         try:
-            await self._http.call("PATCH", _path(seen.name), operation, body={"metadata": metadata})
+            await self._api.call("PATCH", path_of(seen.name), operation, body={"metadata": metadata})
         except (AlreadyExists, NotFound):  # how a conflict is read here
             return False
         return True
@@ -180,18 +155,18 @@ class SimulatedHost:
 
     async def list_guards(self, namespace: str) -> Sequence[Manifest]:
         """Return all quotas, limit ranges and network policies in the namespace, also those of others."""
-        path, operation = _path(namespace, "objects"), f"list the guards in namespace {namespace}"
-        return await self._ask(_OBJECTS, "GET", path, operation)
+        path, operation = path_of(namespace, "objects"), f"list the guards in namespace {namespace}"
+        return await self._api.ask(OBJECTS, "GET", path, operation)
 
     async def delete_namespace(self, name: str, uid: str) -> None:
         """Request deletion of the namespace with exactly this UID."""
-        await self._http.call("DELETE", _path(name), f"delete namespace {name}", query={"uid": uid})
+        await self._api.call("DELETE", path_of(name), f"delete namespace {name}", query={"uid": uid})
 
     async def namespace_blockers(self, name: str) -> list[str]:
         """Return what blocks a terminating namespace, in words."""
         operation = f"read what holds namespace {name}"
         try:
-            return await self._ask(_TEXTS, "GET", _path(name, "blockers"), operation)
+            return await self._api.ask(_TEXTS, "GET", path_of(name, "blockers"), operation)
         except NotFound:
             return []
 
@@ -210,8 +185,8 @@ class SimulatedHost:
     async def apply(self, namespace: str, objects: Sequence[Manifest]) -> None:
         """Apply the objects in the namespace."""
         operation = f"apply {len(objects)} objects in namespace {namespace}"
-        await self._http.call(
-            "POST", _path(namespace, "objects"), operation, body=[dict(each) for each in objects]
+        await self._api.call(
+            "POST", path_of(namespace, "objects"), operation, body=[dict(each) for each in objects]
         )
 
     async def quota_usage(self, namespace: str) -> Mapping[str, tuple[str, str]]:  # noqa: ARG002
@@ -221,8 +196,8 @@ class SimulatedHost:
     async def get_release(self, namespace: str, name: str) -> Release | None:
         """Return the release, or None if it does not exist."""
         try:
-            return await self._ask(
-                _RELEASE, "GET", _path(namespace, "releases", name), f"read release {name}"
+            return await self._api.ask(
+                _RELEASE, "GET", path_of(namespace, "releases", name), f"read release {name}"
             )
         except NotFound:
             return None
@@ -239,8 +214,8 @@ class SimulatedHost:
             "values": dict(values),
             "labels": dict(labels),
         }
-        await self._http.call(
-            "POST", _path(namespace, "releases", name), f"install release {name}", body=body
+        await self._api.call(
+            "POST", path_of(namespace, "releases", name), f"install release {name}", body=body
         )
 
     async def upgrade_release(
@@ -252,7 +227,9 @@ class SimulatedHost:
             "values": dict(values),
             "labels": dict(labels),
         }
-        await self._http.call("PUT", _path(namespace, "releases", name), f"upgrade release {name}", body=body)
+        await self._api.call(
+            "PUT", path_of(namespace, "releases", name), f"upgrade release {name}", body=body
+        )
 
     async def rollout(self, namespace: str, release: str) -> Startup:
         """Return the progress of the start: a pod here is always of the newest revision."""
@@ -264,122 +241,44 @@ class SimulatedHost:
 
     async def pause_release(self, namespace: str, name: str) -> str:
         """Scale the StatefulSet to zero and delete the tenant's pods; return which pods still run."""
-        operation = f"pause release {name}"
-        now = datetime.now(UTC)
-        if not await self._scale(namespace, name, operation, lambda each: pause_patch(each, now)):
-            return f"StatefulSet {name} to settle"
-        found = await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation)
-        pods = [pod for pod in found if pod["metadata"]["labels"].get("app") != APP]
-        synced = [pod for pod in pods if pod["metadata"]["labels"].get(_SYNCED_BY) == name]
-        if len(synced) == len(pods):
-            # Not before: the vCluster would create them again.
-            for pod in synced:
-                with suppress(NotFound):
-                    path = _path(namespace, "pods", pod["metadata"]["name"])
-                    await self._http.call("DELETE", path, operation)
-        names = sorted(pod["metadata"]["name"] for pod in pods)
-        return f"Pod {', '.join(names)} to end" if names else ""
+        return await pause.pause_release(self._api, namespace, name)
 
     async def resume_release(self, namespace: str, name: str) -> str:
         """Scale the StatefulSet to the size before the pause."""
-        done = await self._scale(namespace, name, f"resume release {name}", resume_patch)
-        return "" if done else f"StatefulSet {name} to settle"
+        return await pause.resume_release(self._api, namespace, name)
 
     async def is_paused(self, namespace: str, name: str) -> bool:
         """Return whether the StatefulSet is paused."""
-        path = _path(namespace, "statefulsets", name)
-        operation = f"read whether release {name} is paused"
-        controller: dict[str, Any] = await self._ask(_OBJECT, "GET", path, operation)
-        return is_paused(controller)
-
-    async def _scale(
-        self,
-        namespace: str,
-        name: str,
-        operation: str,
-        patch_of: Callable[[dict[str, Any]], dict[str, Any] | None],
-    ) -> bool:
-        """Patch the StatefulSet if needed; return False if it has changed since it was read."""
-        path = _path(namespace, "statefulsets", name)
-        if patch := patch_of(await self._ask(_OBJECT, "GET", path, operation)):
-            try:
-                await self._http.call("PATCH", path, operation, body=patch)
-            except AlreadyExists:  # how a conflict is read here
-                return False
-        return True
+        return await pause.is_paused(self._api, namespace, name)
 
     async def request_snapshot(
         self, namespace: str, release: str, request: SnapshotRequest
     ) -> SnapshotProgress:
         """Create Secret and ConfigMap of the request unless they exist; return how far it is."""
-        operation, path = f"request {request.name}", _path(namespace, "configmaps", request.name)
-        found: dict[str, Any]
-        with suppress(NotFound):
-            found = await self._ask(_OBJECT, "GET", path, operation)
-            return read_progress(found)
-        for plural, body in (
-            ("secrets", options_secret(namespace, release, request)),
-            ("configmaps", request_map(namespace, release, request, datetime.now(UTC))),
-        ):
-            with suppress(AlreadyExists):
-                await self._http.call("POST", _path(namespace, plural), operation, body=body)
-        found = await self._ask(_OBJECT, "GET", path, operation)
-        return read_progress(found)
+        return await snapshots.request_snapshot(self._api, namespace, release, request)
 
     async def restore_snapshot(
         self, namespace: str, release: str, request: SnapshotRequest
     ) -> SnapshotProgress:
         """Create the pod that restores the snapshot, unless there is one of that name."""
-        operation = f"run {request.name}"
-        path = _path(namespace, "statefulsets", release)
-        for pod in await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation):
-            if pod["metadata"]["name"] == request.name:
-                return read_restore(pod)
-        controller = await self._ask(_OBJECT, "GET", path, operation)
-        if not is_paused(controller):
-            return SnapshotProgress(failed="the vCluster is not paused")
-        with suppress(AlreadyExists):
-            pod = restore_pod(controller, namespace, release, request)
-            await self._http.call("POST", _path(namespace, "pods"), operation, body=pod)
-        return SnapshotProgress(waiting_for="the pod that restores it")
+        return await snapshots.restore_snapshot(self._api, namespace, release, request)
 
     async def remove_restore_pods(self, namespace: str, release: str, keep: str) -> list[str]:
         """Delete all pods that restore snapshots, except `keep`; return which ones still exist."""
-        operation, left = f"remove the pods that restore snapshots of {release}", []
-        for pod in await self._ask(_OBJECTS, "GET", _path(namespace, "pods"), operation):
-            name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
-            if (labels.get("app"), labels.get("release")) == (APP, release) and name != keep:
-                left.append(f"Pod {name}")
-                query = {"uid": pod["metadata"]["uid"]}
-                with suppress(NotFound, Rejected):
-                    await self._http.call("DELETE", _path(namespace, "pods", name), operation, query=query)
-        return left
+        return await snapshots.remove_restore_pods(self._api, namespace, release, keep)
 
     async def remove_snapshot_requests(self, namespace: str, release: str) -> list[str]:
         """Delete all requests of the release, and take the finalizer of the vCluster away."""
-        operation, left = f"remove the requests for snapshots of {release}", []
-        for kind, plural in (("ConfigMap", "configmaps"), ("Secret", "secrets")):
-            for each in await self._ask(_OBJECTS, "GET", _path(namespace, plural), operation):
-                metadata = each["metadata"]
-                if not is_request(metadata, release):
-                    continue
-                left.append(f"{kind} {metadata['name']}")
-                path = _path(namespace, plural, metadata["name"])
-                with suppress(NotFound, AlreadyExists):  # the latter is how a conflict is read here
-                    if not metadata.get("deletionTimestamp"):
-                        await self._http.call("DELETE", path, operation)
-                    elif patch := release_patch(metadata):
-                        await self._http.call("PATCH", path, operation, body=patch)
-        return left
+        return await snapshots.remove_snapshot_requests(self._api, namespace, release)
 
     async def uninstall_release(self, namespace: str, name: str) -> None:
         """Uninstall the release, in any status."""
-        await self._http.call("DELETE", _path(namespace, "releases", name), f"uninstall release {name}")
+        await self._api.call("DELETE", path_of(namespace, "releases", name), f"uninstall release {name}")
 
     async def startup(self, namespace: str, release: str) -> Startup:
         """Return the progress of the start; raise NotFound if there is no such release."""
-        path = _path(namespace, "releases", release, "startup")
-        return await self._ask(_STARTUP, "GET", path, f"read the start of release {release}")
+        path = path_of(namespace, "releases", release, "startup")
+        return await self._api.ask(_STARTUP, "GET", path, f"read the start of release {release}")
 
     async def health(self, namespace: str, release: str) -> Health:
         """Return the state of the start, and whether the Secret exists."""
@@ -397,12 +296,12 @@ class SimulatedHost:
 
     async def volumes(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
         """Return all volume claims: a namespace here has no others."""
-        path = _path(namespace, "releases", release, "volumes")
-        return await self._ask(_TEXTS, "GET", path, f"list volumes of release {release}")
+        path = path_of(namespace, "releases", release, "volumes")
+        return await self._api.ask(_TEXTS, "GET", path, f"list volumes of release {release}")
 
     async def delete_volume(self, namespace: str, name: str) -> None:
         """Delete the volume claim; raise NotFound if it does not exist."""
-        await self._http.call("DELETE", _path(namespace, "volumes", name), f"delete volume {name}")
+        await self._api.call("DELETE", path_of(namespace, "volumes", name), f"delete volume {name}")
 
     async def persistent_volumes(self, namespace: str) -> list[PersistentVolume]:  # noqa: ARG002
         """Return an empty list: data here is deleted with its claim."""
@@ -410,7 +309,7 @@ class SimulatedHost:
 
     async def delete_retained_volume(self, volume: PersistentVolume) -> None:
         """Do nothing: there are no PersistentVolumes."""
-        raise NotFound(self._system, f"give up volume {volume.name}", "there are none")
+        raise NotFound(self._api.system, f"give up volume {volume.name}", "there are none")
 
     async def require_volume_permission(self) -> None:
         """Do nothing: there are no PersistentVolumes."""
@@ -420,56 +319,31 @@ class SimulatedHost:
 
     async def force_delete(self, namespace: str, uninstalled: str = "") -> ForcedDeletion:  # noqa: ARG002
         """Force objects that were requested to end in an earlier call: no minutes pass here."""
-        path = _path(namespace, "ends")
+        path = path_of(namespace, "ends")
         try:
-            return await self._ask(_ENDING, "POST", path, f"end by force in namespace {namespace}")
+            return await self._api.ask(_ENDING, "POST", path, f"end by force in namespace {namespace}")
         except NotFound:
             return ForcedDeletion()
 
     async def leftovers(self, namespace: str, release: str, *, every_claim: bool = False) -> list[str]:  # noqa: ARG002
         """Return all that exists: a namespace here has no claims of others."""
-        path = _path(namespace, "releases", release, "leftovers")
-        return await self._ask(_TEXTS, "GET", path, f"list what is left of release {release}")
+        path = path_of(namespace, "releases", release, "leftovers")
+        return await self._api.ask(_TEXTS, "GET", path, f"list what is left of release {release}")
 
     async def kubeconfig(self, namespace: str, release: str) -> Kubeconfig | None:
         """Return the kubeconfig of the vCluster; None until its Secret exists."""
         operation = f"read the kubeconfig of release {release}"
         try:
-            secret = await self._http.call_json(
-                "GET", _path(namespace, "releases", release, "kubeconfig"), operation
+            secret = await self._api.call_json(
+                "GET", path_of(namespace, "releases", release, "kubeconfig"), operation
             )
         except NotFound:
             return None
         try:
             return Kubeconfig(secret["config"], secret_name=secret["name"])
         except (KeyError, TypeError, ValueError):
-            raise MalformedAnswer(self._system, operation, "the answer holds no kubeconfig") from None
+            raise MalformedAnswer(self._api.system, operation, "the answer holds no kubeconfig") from None
 
     def virtual_cluster(self, kubeconfig: Kubeconfig) -> VirtualClusterApi:
         """Return a client for the API server of the kubeconfig; leaving the context closes it."""
         return VirtualClusterApi(kubeconfig, timeout=self._timeout)
-
-    async def _ask(
-        self,
-        shape: TypeAdapter[_T],
-        method: str,
-        path: str,
-        operation: str,
-        *,
-        body: Any = None,
-        query: Mapping[str, str] | None = None,
-    ) -> _T:
-        answer = await self._http.call_json(method, path, operation, body=body, query=query)
-        try:
-            return shape.validate_python(answer)
-        except ValidationError:
-            detail = "the answer is not of the agreed form"
-            raise MalformedAnswer(self._system, operation, detail, ambiguous=method != "GET") from None
-
-
-def _path(namespace: str, *more: str) -> str:
-    return "/".join(["/namespaces", *(quote(part, safe="") for part in (namespace, *more))])
-
-
-def _explain(answer: Answer) -> str:
-    return str(answer.fields.get("message", ""))

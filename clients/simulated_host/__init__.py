@@ -1,0 +1,1 @@
+"""The simulated host cluster of the embedded stack, over its own small HTTP API."""
