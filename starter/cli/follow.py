@@ -17,7 +17,8 @@ from starter.cli.output.formatting import (
 )
 from starter.cli.output.live_progress import open_progress
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import EnvironmentView, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

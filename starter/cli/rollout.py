@@ -10,7 +10,7 @@ import click
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import parse
+from starter.cli.views.base import parse
 from starter.cli.views.rollouts import RolloutView
 
 if TYPE_CHECKING:

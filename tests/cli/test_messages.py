@@ -23,9 +23,9 @@ from starter.cli.follow import pass_ended_since
 from starter.cli.output.formatting import elapsed, print_environment, problem_line, unwell_line
 from starter.cli.output.live_progress import ProgressLines
 from starter.cli.terminal import text as terminal_text
-from starter.cli.views import environments as views
 from starter.cli.views.environments import EnvironmentRow
 from starter.cli.views.environments import StepView as ClientStepView
+from starter.cli.views.environments import Unwell as ClientUnwell
 from starter.environments.lists.retry_status import trouble_of
 from starter.environments.schemas import EnvironmentView, FreezeView, Progress, StepView, Unwell
 from tests.support.client_views import client_view
@@ -286,10 +286,10 @@ def test_a_row_that_is_not_well() -> None:
     """Ensures that a list says what is wrong with a ready environment, and since when if that is known."""
     row = EnvironmentRow(
         name="demo", life="l", owner="", team="", template="", host="", phase=Phase.READY,
-        requested_at=NOW, unwell=views.Unwell(what="its quota is gone"),
+        requested_at=NOW, unwell=ClientUnwell(what="its quota is gone"),
     )  # fmt: skip
     assert unwell_line(row) == "demo: its quota is gone"
-    since = msgspec.structs.replace(row, unwell=views.Unwell(what="its quota is gone", since=NOW))
+    since = msgspec.structs.replace(row, unwell=ClientUnwell(what="its quota is gone", since=NOW))
     assert unwell_line(since).startswith("demo: its quota is gone, since ")
 
 

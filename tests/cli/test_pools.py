@@ -3,7 +3,7 @@
 import pytest
 
 from starter.cli.commands.capacity import pool_row
-from starter.cli.views.environments import PoolView
+from starter.cli.views.capacity import PoolView
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.kubeconfig.certificates import ClientCertificate
 from starter.cli.output.formatting import print_environment
+from starter.cli.views.base import to_json
 from starter.cli.views.environments import (
     AuditLogEntry,
     EnvironmentView,
@@ -30,7 +31,6 @@ from starter.cli.views.environments import (
     Restore,
     Snapshot,
     StepView,
-    to_json,
 )
 from tests.cli.test_messages import Terminal
 

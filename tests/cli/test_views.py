@@ -22,7 +22,8 @@ from contracts.templates.template import Extension, Size, TimeToLive
 from starter.api.routes import sign_in
 from starter.bookings import schemas as bookings
 from starter.catalogue import schemas as offered
-from starter.cli.views import environments as views
+from starter.cli.views.base import parse, to_json
+from starter.cli.views.environments import EnvironmentView
 from starter.environments import schemas
 from starter.environments.rollout import RolloutView
 from starter.expiry.leavers import LeaversView
@@ -129,7 +130,7 @@ def environment() -> schemas.EnvironmentView:
 def test_environment_keeps_its_json() -> None:
     """Ensures that the CLI prints the JSON that the API sent."""
     sent = environment().model_dump(mode="json")
-    assert json.loads(json.dumps(views.to_json(client_view(environment())))) == sent
+    assert json.loads(json.dumps(to_json(client_view(environment())))) == sent
 
 
 def test_answers_of_every_kind_are_read() -> None:
@@ -156,10 +157,10 @@ def test_answers_of_every_kind_are_read() -> None:
 def test_other_content_is_refused(change: dict[str, object]) -> None:
     """Ensures that a document of another shape is no view."""
     with pytest.raises(ValueError, match="no EnvironmentView"):
-        views.parse(environment().model_dump(mode="json") | change, views.EnvironmentView)
+        parse(environment().model_dump(mode="json") | change, EnvironmentView)
 
 
 def test_unknown_fields_are_ignored() -> None:
     """Ensures that an older command line reads a newer API."""
     content = environment().model_dump(mode="json") | {"new": {"a": 1}}
-    assert views.parse(content, views.EnvironmentView).name == "demo"
+    assert parse(content, EnvironmentView).name == "demo"

@@ -1,25 +1,24 @@
 """The API's answers as the command line reads them, from the server's models."""
 
+import importlib
 import inspect
+import pkgutil
 from typing import Any
 
 from pydantic import BaseModel
 
-from starter.cli.views import bookings as booking_views
-from starter.cli.views import environments as views
-from starter.cli.views import rollouts as rollout_views
-from starter.cli.views import sweeps as sweep_views
-from starter.cli.views import templates as template_views
+from starter.cli import views
+from starter.cli.views.base import View, parse
 
 #: All views of the command line, by name.
 VIEWS: dict[str, Any] = {
     each.__name__: each
-    for module in (views, booking_views, rollout_views, sweep_views, template_views)
-    for each in vars(module).values()
-    if inspect.isclass(each) and issubclass(each, views.View) and each is not views.View
+    for module in pkgutil.iter_modules(views.__path__, f"{views.__name__}.")
+    for each in vars(importlib.import_module(module.name)).values()
+    if inspect.isclass(each) and issubclass(each, View) and each is not View
 }
 
 
 def client_view(model: BaseModel) -> Any:
     """Return the client's view of a response model: the class with the same name."""
-    return views.parse(model.model_dump(mode="json"), VIEWS[type(model).__name__])
+    return parse(model.model_dump(mode="json"), VIEWS[type(model).__name__])

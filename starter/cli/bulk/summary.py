@@ -17,7 +17,7 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.live_block import Line, LiveBlock, can_redraw
 from starter.cli.terminal.text import print_line
-from starter.cli.views.environments import to_json
+from starter.cli.views.base import to_json
 
 #: Names in one sentence: more are counted.
 _MAX_NAMES = 30

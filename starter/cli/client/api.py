@@ -16,7 +16,8 @@ from starter.cli.client.paths import environment_path
 from starter.cli.client.single_call import RawAnswer, call_once
 from starter.cli.client.slow_notice import notice_when_slow
 from starter.cli.client.time_limits import READ_SECONDS, TIMEOUT_SECONDS, TRIES
-from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.base import parse
+from starter.cli.views.environments import EnvironmentView
 from starter.cli.views.responses import parse_answer
 
 if TYPE_CHECKING:

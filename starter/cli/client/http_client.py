@@ -25,7 +25,8 @@ from starter.cli.client.response_errors import (
 from starter.cli.client.single_call import ACCEPT, NoAnswer, RawAnswer
 from starter.cli.client.time_limits import CONNECT_SECONDS, READ_SECONDS, TIMEOUT_SECONDS, TRIES
 from starter.cli.errors import CliError, Code
-from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.base import parse
+from starter.cli.views.environments import EnvironmentView
 from starter.cli.views.responses import parse_answer
 
 #: The client closes a stream after this time without data; the API sends a comment every 15 s.

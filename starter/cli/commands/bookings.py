@@ -18,8 +18,8 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow_until, is_ready, print_next_commands
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.terminal.text import local_time, print_json, print_line
+from starter.cli.views.base import parse, to_json
 from starter.cli.views.bookings import BookingCodes, BookingList, BookingRow, BookingView, SeatCode
-from starter.cli.views.environments import parse, to_json
 
 _codes_file_option = click.option(
     "--codes-file",

@@ -12,15 +12,8 @@ from starter.cli.completion import complete_template
 from starter.cli.errors import Output
 from starter.cli.output.formatting import print_table, relative_time
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import (
-    CapacityView,
-    HoldingView,
-    PoolList,
-    PoolView,
-    SharesView,
-    ShareView,
-    parse,
-)
+from starter.cli.views.base import parse
+from starter.cli.views.capacity import CapacityView, HoldingView, PoolList, PoolView, SharesView, ShareView
 
 
 @click.command(epilog=examples("moorage capacity", "moorage capacity --holdings"))

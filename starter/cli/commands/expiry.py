@@ -21,7 +21,8 @@ from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_history, print_leavers, print_note, print_sweep, relative_time
 from starter.cli.terminal.text import local_time, print_json, print_line
-from starter.cli.views.environments import HistoryView, parse
+from starter.cli.views.base import parse
+from starter.cli.views.environments import HistoryView
 from starter.cli.views.sweeps import LeaversView, SweepView
 
 if TYPE_CHECKING:

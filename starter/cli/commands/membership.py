@@ -22,7 +22,8 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import EnvironmentView, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

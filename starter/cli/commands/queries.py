@@ -24,7 +24,8 @@ from starter.cli.output.formatting import (
     unwell_line,
 )
 from starter.cli.terminal.text import print_json, print_line, print_yaml
-from starter.cli.views.environments import EnvironmentRow, parse, to_json
+from starter.cli.views.base import parse, to_json
+from starter.cli.views.environments import EnvironmentRow
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

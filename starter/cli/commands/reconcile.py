@@ -9,7 +9,7 @@ from starter.cli.commands.expiry import wait_until_over
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.reconcile import print_reconcile
 from starter.cli.terminal.text import print_json
-from starter.cli.views.environments import parse
+from starter.cli.views.base import parse
 from starter.cli.views.sweeps import ReconcileView
 
 

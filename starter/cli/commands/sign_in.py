@@ -17,7 +17,8 @@ from starter.cli.connection_options import ConnectionOptions, connection_options
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_note
 from starter.cli.terminal.text import local_time, print_json, print_line
-from starter.cli.views.environments import CallerView, IssuerView, SignInOptions, parse, to_json
+from starter.cli.views.base import parse, to_json
+from starter.cli.views.people import CallerView, IssuerView, SignInOptions
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -15,7 +15,8 @@ from starter.cli.follow import follow_until
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.output.formatting import print_note
 from starter.cli.terminal.text import print_json, print_json_line, print_line
-from starter.cli.views.environments import EnvironmentView, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView
 
 if TYPE_CHECKING:
     from starter.cli.client.api import Api

@@ -20,7 +20,8 @@ from starter.cli.follow import Done, follow_until, print_answer
 from starter.cli.kubeconfig.certificate_cache import CertificateCache, cache_folder
 from starter.cli.output.formatting import local_time, relative_time
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import EnvironmentView, Snapshot, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView, Snapshot
 
 
 @click.command(epilog=examples("moorage snapshot demo", "moorage snapshot demo --no-wait"))

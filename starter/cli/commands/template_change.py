@@ -22,7 +22,8 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import Done, follow_until, is_over, print_answer
 from starter.cli.rollout import roll_out
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import EnvironmentView, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView
 
 
 @click.command(

@@ -29,7 +29,8 @@ from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow, is_over, is_ready
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import EnvironmentView, parse
+from starter.cli.views.base import parse
+from starter.cli.views.environments import EnvironmentView
 from starter.cli.views.templates import TemplateView
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from starter.cli.lazy_group import CommandEntry, group_class
 from starter.cli.output.formatting import print_note, print_table
 from starter.cli.output.templates import template_lines, template_row
 from starter.cli.terminal.text import print_json, print_line
-from starter.cli.views.environments import parse
+from starter.cli.views.base import parse
 from starter.cli.views.templates import TemplateList, TemplateView
 
 _SUBCOMMANDS = (

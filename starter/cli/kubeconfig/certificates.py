@@ -40,7 +40,8 @@ def request_certificate(api: Caller, name: str, *, person: str, life: str) -> Cl
         CliError: The API refuses it; the next step is in the error.
     """
     # Import it here: a command that finds a certificate in the cache needs none of it.
-    from starter.cli.views.environments import CredentialView, parse
+    from starter.cli.views.base import parse
+    from starter.cli.views.people import CredentialView
 
     key, request = _key_and_request(person)
     command = f"moorage kubeconfig {name} --merge"

@@ -13,6 +13,7 @@ from starter.cli.terminal.program_name import as_called
 from starter.cli.terminal.text import local_time as local_time
 from starter.cli.terminal.text import print_json as print_json
 from starter.cli.terminal.text import print_line
+from starter.cli.views.base import ParameterValue
 from starter.cli.views.environments import (
     AccessView,
     CertificateView,
@@ -20,7 +21,6 @@ from starter.cli.views.environments import (
     EnvironmentRow,
     EnvironmentView,
     HistoryView,
-    ParameterValue,
     SleepPolicy,
     Snapshot,
     StepView,

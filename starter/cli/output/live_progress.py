@@ -20,7 +20,8 @@ from starter.cli.output.formatting import (
 )
 from starter.cli.output.live_block import Line, LiveBlock, can_redraw
 from starter.cli.terminal.text import in_local_time, print_json_line, print_line
-from starter.cli.views.environments import EnvironmentView, StepView, to_json
+from starter.cli.views.base import to_json
+from starter.cli.views.environments import EnvironmentView, StepView
 
 _UNDER_WAY = (StepState.RUNNING, StepState.UNDOING)
 #: SGR codes.

@@ -1,9 +1,10 @@
-"""The API's answers about bookings, as the command line reads them; see `starter.cli.views.environments`."""
+"""The API's answers about bookings, as the command line reads them; see `starter.cli.views.base`."""
 
 from datetime import datetime
 
 from contracts.phases import Outcome
-from starter.cli.views.environments import CertificateView, View
+from starter.cli.views.base import View
+from starter.cli.views.environments import CertificateView
 
 
 class BookingRow(View, frozen=True, kw_only=True):

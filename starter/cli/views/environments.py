@@ -1,24 +1,11 @@
-"""The API's answers, as the command line reads them.
-
-They have the fields of the API's response models, and a test compares the two. They import nothing of the
-server: pydantic alone takes longer to import than `moorage list` may take in all.
-"""
+"""The API's answers about environments, as the command line reads them; see `starter.cli.views.base`."""
 
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from contracts.phases import DriftKind, Outcome, Phase, SleepReason, StepName, StepState
-
-_View = TypeVar("_View", bound="View")
-
-#: The value of a parameter of a template.
-ParameterValue = bool | int | float | str
-
-
-class View(msgspec.Struct, frozen=True):
-    """A part of an answer. Unknown fields are ignored, so that a newer API can be read."""
+from starter.cli.views.base import ParameterValue, View
+from starter.cli.views.expiry import FreezeView
 
 
 class Progress(View, frozen=True, kw_only=True):
@@ -93,21 +80,6 @@ class AuditLogEntry(View, frozen=True, kw_only=True):
     result: str = ""
     ends_at: datetime | None = None
     trace: str = ""
-
-
-class FreezeView(View, frozen=True, kw_only=True):
-    """A freeze of all ends."""
-
-    by: str = ""
-    since: datetime | None = None
-    reason: str
-
-
-class FreezeAnswer(View, frozen=True, kw_only=True):
-    """The freeze of all ends, if there is one, and a sentence about it."""
-
-    frozen: FreezeView | None
-    message: str
 
 
 class Unwell(View, frozen=True, kw_only=True):
@@ -250,16 +222,6 @@ class EnvironmentPage(View, frozen=True, kw_only=True):
     frozen: FreezeView | None = None
 
 
-class CredentialView(View, frozen=True, kw_only=True):
-    """A client certificate for one environment."""
-
-    certificate: str
-    person: str
-    life: str
-    expires_at: datetime
-    valid_seconds: int
-
-
 class Done(View, frozen=True, kw_only=True):
     """The answer to a request. `kind` is a word of the API's `DoneKind`."""
 
@@ -291,119 +253,3 @@ class HistoryView(View, frozen=True, kw_only=True):
 
     name: str
     lives: tuple[LifeView, ...]
-
-
-class ShareView(View, frozen=True, kw_only=True):
-    """Total, reserved and free amount of a resource."""
-
-    total: int | None
-    held: int
-    left: int | None
-
-
-class SharesView(View, frozen=True, kw_only=True):
-    """Shares of environments, CPU in millicores, and memory in bytes."""
-
-    environments: ShareView
-    cpu: ShareView
-    memory: ShareView
-
-
-class HostView(View, frozen=True, kw_only=True):
-    """One host."""
-
-    name: str
-    labels: dict[str, str]
-    shares: SharesView
-    known: bool
-    remark: str = ""
-
-
-class QuotaView(View, frozen=True, kw_only=True):
-    """The quota of a person or a team."""
-
-    whose: str
-    shares: SharesView
-
-
-class IssuerView(View, frozen=True, kw_only=True):
-    """An issuer at which people sign in."""
-
-    url: str
-    client_id: str
-    scopes: str
-
-
-class SignInOptions(View, frozen=True, kw_only=True):
-    """The issuers at which people sign in; the first one is the default."""
-
-    issuers: tuple[IssuerView, ...]
-
-
-class CallerView(View, frozen=True, kw_only=True):
-    """The person of the token."""
-
-    person: str
-    email: str
-    teams: tuple[str, ...]
-    role: str
-
-
-class HoldingView(View, frozen=True, kw_only=True):
-    """One reservation and its owner."""
-
-    name: str
-    owner: str
-    team: str
-    template: str
-    host: str
-    cpu: int
-    memory: int
-    ends_at: datetime
-
-
-class CapacityView(View, frozen=True, kw_only=True):
-    """The state of the capacity."""
-
-    audited_at: datetime | None
-    hosts: tuple[HostView, ...]
-    quotas: tuple[QuotaView, ...]
-    environments: int
-    holdings: tuple[HoldingView, ...] | None = None
-    remark: str = ""
-
-
-class PoolView(View, frozen=True, kw_only=True):
-    """One warm pool."""
-
-    template: str
-    hosts: tuple[str, ...]
-    ready: int
-    making: int
-    wanted: int
-    taken: int = 0
-    policy: str
-    is_open: bool = True
-    changes_at: datetime | None = None
-    has_stopped: bool = False
-    problem: str = ""
-    booking: str = ""
-
-
-class PoolList(View, frozen=True, kw_only=True):
-    """The warm pools of templates that the caller may use."""
-
-    pools: tuple[PoolView, ...]
-
-
-def parse(content: Any, kind: type[_View]) -> _View:
-    """Return the view in the content of a JSON document; raise ValueError if it is not one."""
-    try:
-        return msgspec.convert(content, kind)
-    except msgspec.MsgspecError:
-        raise ValueError(f"this is no {kind.__name__}") from None
-
-
-def to_json(view: View) -> Any:
-    """Return the content of the view's JSON document."""
-    return msgspec.to_builtins(view)

@@ -4,23 +4,18 @@ import json
 import re
 from typing import Any
 
+from starter.cli.views.base import View, parse
 from starter.cli.views.bookings import BookingCodes, BookingList, BookingView
+from starter.cli.views.capacity import CapacityView, PoolList, PoolView
 from starter.cli.views.environments import (
-    CallerView,
-    CapacityView,
-    CredentialView,
     Done,
     EnvironmentPage,
     EnvironmentView,
-    FreezeAnswer,
     HistoryView,
-    PoolList,
-    PoolView,
     RequestsChecked,
-    SignInOptions,
-    View,
-    parse,
 )
+from starter.cli.views.expiry import FreezeAnswer
+from starter.cli.views.people import CallerView, CredentialView, SignInOptions
 from starter.cli.views.rollouts import RolloutView
 from starter.cli.views.sweeps import LeaversView, ReconcileView, SweepView
 from starter.cli.views.templates import TemplateList, TemplateView

@@ -1,8 +1,8 @@
-"""The API's answers about rollouts, as the command line reads them; see `starter.cli.views.environments`."""
+"""The API's answers about rollouts, as the command line reads them; see `starter.cli.views.base`."""
 
 from datetime import datetime
 
-from starter.cli.views.environments import View
+from starter.cli.views.base import View
 
 
 class RolloutLine(View, frozen=True, kw_only=True):

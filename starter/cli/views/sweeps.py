@@ -1,9 +1,9 @@
-"""The API's answers about sweeps, as the command line reads them; see `starter.cli.views.environments`."""
+"""The API's answers about sweeps, as the command line reads them; see `starter.cli.views.base`."""
 
 from datetime import datetime
 
 from contracts.phases import DriftKind, StepName
-from starter.cli.views.environments import View
+from starter.cli.views.base import View
 
 
 class SweepLine(View, frozen=True, kw_only=True):

@@ -1,8 +1,9 @@
-"""The API's answers about templates, as the command line reads them; see `starter.cli.views.environments`."""
+"""The API's answers about templates, as the command line reads them; see `starter.cli.views.base`."""
 
 from datetime import timedelta
 
-from starter.cli.views.environments import ParameterValue, SleepPolicy, View
+from starter.cli.views.base import ParameterValue, View
+from starter.cli.views.environments import SleepPolicy
 
 
 class Size(View, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ from starter.cli.bulk.run import BulkRun, ItemState
 from starter.cli.bulk.summary import Summary, failure_of, print_interrupted, result_document
 from starter.cli.client.api import Api
 from starter.cli.errors import CliError, Code, Output
+from starter.cli.views.base import parse
 from starter.cli.views.environments import EnvironmentView as ClientView
-from starter.cli.views.environments import parse
 from starter.environments.schemas import EnvironmentView
 
 Refusal = Callable[[str], CliError | None]
