@@ -64,7 +64,8 @@ class Options:
     options of a stand-in, see `embedded.standin_options`; those in `own_process` do not share one with the
     others. `timeouts` None means the defaults of the settings. `temporal_command` starts a Temporal server
     instead of the dev server; it gets `--folder`, `--port`, `--http-port` and `--metrics-port`, and serves
-    our search attributes. `background_niceness` is that of worker and stand-ins.
+    our search attributes. `background_niceness` is that of worker and stand-ins. `waits_for_host`: the start
+    waits until the host has reported; off where the worker gets no work yet.
     """
 
     fresh: bool = False
@@ -81,3 +82,4 @@ class Options:
     own_process: frozenset[Part] = frozenset()
     temporal_command: tuple[str, ...] = ()
     background_niceness: int = BACKGROUND_NICENESS
+    waits_for_host: bool = True

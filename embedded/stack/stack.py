@@ -51,8 +51,8 @@ Prepare = Callable[["Stack"], Awaitable[str]]
 class Stack:
     """A running stack, from entering the context to leaving it; its state stays in `folder`.
 
-    Once entered, environments can be requested. Entering raises StackError, with nothing left running, when a
-    part does not start.
+    Once entered, environments can be requested, unless `Options.waits_for_host` is off. Entering raises
+    StackError, with nothing left running, when a part does not start.
     """
 
     def __init__(self, folder: Path = DEFAULT_FOLDER, options: Options | None = None) -> None:
@@ -190,6 +190,26 @@ class Stack:
         """
         await self._children.wait_for_failure()
 
+    async def wait_for_host(self) -> None:
+        """Wait until the host has reported what it has: until then every request is refused.
+
+        Raises:
+            StackError: it does not within its time.
+        """
+        port, caller = self._specs.ports[Part.API], {"Authorization": f"Bearer {self.token}"}
+        deadline = time.monotonic() + REPORT_SECONDS
+        while True:
+            status, body = await get(port, "/api/v1/capacity", caller)
+            hosts = json.loads(body)["hosts"] if status == 200 else []
+            if any(host["name"] == HOST and host["known"] for host in hosts):
+                return
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the host has not reported what it has within {REPORT_SECONDS:g} s; "
+                    f"the worker's log, {self.log(Part.WORKER)}, says why"
+                )
+            await asyncio.sleep(PROBE_SECONDS)
+
     @property
     def _specs(self) -> ProcessSpecs:
         return self._running()[0]
@@ -232,34 +252,14 @@ class Stack:
         async with asyncio.TaskGroup() as starting:
             for part in first_of.values():
                 starting.create_task(self.start(part))
-        if self.options.parts >= _PLACING_PARTS:
-            await self._wait_until_host_reports()
+        if self.options.waits_for_host and self.options.parts >= _PLACING_PARTS:
+            await self.wait_for_host()
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
         ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in ours.items()]
         self._folder.write("environment", "".join(lines))
         connection = {"url": self.api_url, "token": self.token, "person": people[0].email}
         self._folder.write("connection.json", json.dumps(connection, indent=2))
-
-    async def _wait_until_host_reports(self) -> None:
-        """Wait until the host has reported what it has: until then every request is refused.
-
-        Raises:
-            StackError: it does not within its time.
-        """
-        port, caller = self._specs.ports[Part.API], {"Authorization": f"Bearer {self.token}"}
-        deadline = time.monotonic() + REPORT_SECONDS
-        while True:
-            status, body = await get(port, "/api/v1/capacity", caller)
-            hosts = json.loads(body)["hosts"] if status == 200 else []
-            if any(host["name"] == HOST and host["known"] for host in hosts):
-                return
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"the host has not reported what it has within {REPORT_SECONDS:g} s; "
-                    f"the worker's log, {self.log(Part.WORKER)}, says why"
-                )
-            await asyncio.sleep(PROBE_SECONDS)
 
     async def _stop_all(self) -> None:
         if self._open is not None:

@@ -41,6 +41,7 @@ async def a_stack(folder: Path) -> AsyncIterator[Stack]:
         timeout=TIMEOUT,
         environment={"MOORAGE_CAPACITY__AUDIT": "5s"},
         environment_of={Part.WORKER: {"MOORAGE_WORKER__VERSION": "v1"}},
+        waits_for_host=False,
     )
     async with Stack(folder, options) as stack:
         yield stack
@@ -100,6 +101,7 @@ async def test_none_is_lost_and_none_is_there_twice(
             for number in (2, 3)
         ]
         await make_current(stack, "v1")
+        await stack.wait_for_host()
         try:
             for worker in others:
                 await worker.start()

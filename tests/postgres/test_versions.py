@@ -49,9 +49,11 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
         timeouts=HURRY.model_copy(
             update={"give_up_after": timedelta(seconds=20), "undo_timeout": timedelta(seconds=5)}
         ),
+        waits_for_host=False,
     )
     async with Stack(tmp_path / "stack", options) as stack:
         await make_current(stack, "v1")
+        await stack.wait_for_host()
         yield stack
 
 

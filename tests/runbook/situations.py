@@ -64,11 +64,14 @@ def options_of(page: str) -> Options:
             **({"MOORAGE_ENCRYPTION__KEYS": FIRST} if page == "keys" else {}),
         },
         environment_of={Part.WORKER: _version("1.4.2")} if page == "upgrade" else {},
+        # There, the worker's version gets work when the page says so.
+        waits_for_host=page != "upgrade",
     )
 
 
 @situation("the environment demo is ready")
 async def make_demo(operator: Operator) -> None:
+    await operator.stack.wait_for_host()
     await operator.succeed("moorage request demo small")
 
 
