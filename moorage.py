@@ -178,7 +178,7 @@ def worker(host: str | None, output: Output) -> None:
         from temporalio.client import Client
         from temporalio.service import RPCError
 
-        from starter.cli.arguments.operator_settings import read_settings
+        from starter.cli.arguments.settings_validation import read_settings
         from starter.expiry.schedules import reconcile
         from starter.placement.reservations import Reservations
         from worker.connection import NotConnected
@@ -207,7 +207,7 @@ def worker(host: str | None, output: Output) -> None:
 def _run_host_worker(host: str) -> None:
     import asyncio
 
-    from starter.cli.arguments.operator_settings import read_settings
+    from starter.cli.arguments.settings_validation import read_settings
     from worker.connection import NotConnected
     from worker.runner import run_host_worker
     from worker.settings.loading import load_host_worker_settings

@@ -7,22 +7,22 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client
 
-from activities.bookings import Bookings
+from activities.booking_end import Bookings
 from activities.capacity.audit import CapacityAudit, CapacitySettings
-from activities.capacity.pools import Pools
+from activities.capacity.standby_starts import Pools
 from activities.capacity.wake_admission import WakeAdmission
 from activities.changes.access import GroupAccess, VirtualAccess
 from activities.changes.sleep import Sleep
 from activities.changes.snapshots import Snapshots
 from activities.host_worker.cluster_bootstrap import BootstrapOnHost
-from activities.host_worker.host import OnHost
+from activities.host_worker.host_requests import OnHost
 from activities.notices.life_record import AuditLog, AuditLogSinks
 from activities.notices.notifications import NotificationChannels, Notifications
 from activities.people_check import PeopleCheck
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.sweep import ReconcileSweep
 from activities.rollout import Rollout
-from activities.standby import StandbyOffer
+from activities.standby_offer import StandbyOffer
 from activities.steps.cluster_import import ImportStep
 from activities.steps.group import GroupStep
 from activities.steps.identity_group import IdentityStep
@@ -48,8 +48,8 @@ from contracts.activities.steps import (
 )
 from contracts.environment.models import Environment, Receipt, StepName, System
 from contracts.environment_workflow import LifecycleTimeouts
-from contracts.lost_lives import STEP_SYSTEMS
-from contracts.reconcile.life_mark import LifeSigner
+from contracts.reconcile.recovery_mark import LifeSigner
+from contracts.recovery_starts import STEP_SYSTEMS
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import Prefix
 

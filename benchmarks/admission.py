@@ -24,7 +24,7 @@ from contracts.capacity.models import (
     Reservation,
     ReservationRequest,
 )
-from contracts.capacity.runs import CapacityStart, CarriedCapacity
+from contracts.capacity.workflow_input import CapacityStart, CarriedCapacity
 from embedded.stack.stack import HOST, Part
 from starter.placement.reservations import Reservations
 from worker.data_converter import converter_at

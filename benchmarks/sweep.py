@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 from benchmarks.support.harness import Ground, cpu_seconds, ground, memory_mb
 from benchmarks.support.seeding import UNDISTURBED, seed_all
 from contracts.capacity.models import CAPACITY_ID, StateInput
-from contracts.capacity.runs import CapacityStart
+from contracts.capacity.workflow_input import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.sweeps.expiry import SWEEP_MANUAL, SweepInput
 from embedded.stack.stack import Part

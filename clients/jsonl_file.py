@@ -30,8 +30,8 @@ _TRIES = 5
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 #: How to read compressed rotated files: logrotate's own formats, as far as Python reads them.
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-#: For readers of records. A record stays below 1.2 MB (`contracts.environment.size_limits`): a longer line is
-#: none.
+#: For readers of records. A record stays below 1.2 MB (`contracts.environment.payload_limits`): a longer line
+#: is none.
 MAX_LINE_BYTES = 2 * 1024 * 1024
 #: What reading a rotated file raises if it is damaged, still being compressed, or not readable.
 UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)

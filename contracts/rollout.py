@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from contracts.capacity.models import ReservationRequest
-from contracts.environment.size_limits import template_size
+from contracts.environment.payload_limits import template_size
 from contracts.templates.parameters import ParameterValue
 from contracts.templates.template import Template
 from contracts.types.models import Frozen

@@ -47,7 +47,7 @@ WITH_EXTRA = (
     "starter.cli.commands.servers",
     "starter.cli.commands.setup",
     "starter.cli.commands.template_check",
-    "starter.cli.arguments.operator_settings",
+    "starter.cli.arguments.settings_validation",
     "starter.cli.output.setup_results",
 )
 #: The log of servers, and connections for many calls.

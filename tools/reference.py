@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 import moorage
-from activities.notices.events import DATA_SCHEMA, NoticeData, NoticeEvent
+from activities.notices.cloud_events import DATA_SCHEMA, NoticeData, NoticeEvent
 from starter.api.problem_details import ProblemType
 from starter.cli.app import build
 from tools import chart_schema

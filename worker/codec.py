@@ -36,7 +36,7 @@ from contracts.sweeps.expiry import SWEEP_SCHEDULED
 from contracts.temporal.encryption_metadata import ENCODING as ENCODING
 from contracts.temporal.encryption_metadata import ENCRYPTED as ENCRYPTED
 from contracts.temporal.encryption_metadata import KEY_ID, KEY_ID_LENGTH
-from contracts.types.compression import decompress
+from contracts.types.decompression import decompress
 
 KEY_BYTES = 32
 #: A random nonce of this length is safe for 2^32 payloads a key (NIST SP 800-38D, 8.3). A life has about two
@@ -244,7 +244,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return self.keys.first
 
     def sign_life(self, text: str) -> str:
-        """Return the signature of a life mark; see `contracts.reconcile.life_mark.LifeSigner`."""
+        """Return the signature of a life mark; see `contracts.reconcile.recovery_mark.LifeSigner`."""
         return self.keys.sign_life(text)
 
     def has_signed_life(self, text: str, signature: str) -> bool:

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 
-from activities.notices.events import source_of
+from activities.notices.cloud_events import source_of
 from activities.notices.life_record import AuditLogSinks
 from activities.notices.notifications import NotificationChannels
 from clients.jsonl_file import JsonLinesFile

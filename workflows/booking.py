@@ -42,7 +42,7 @@ from workflows.activity_failures import problem_of, require_genuine
 from workflows.record.state import TEMPORAL_ACTOR
 from workflows.shielded_waits import ShieldedWaits
 from workflows.update_decorator import described_update
-from workflows.worker_versions import is_to_move, next_version
+from workflows.version_upgrade import is_to_move, next_version
 
 #: One pass over all seats: a few calls to Temporal for each.
 PASS_TIMEOUT, PASS_HEARTBEAT = timedelta(minutes=5), timedelta(seconds=30)

@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from contracts.activities.fleet import RolloutActivities
-    from contracts.environment.size_limits import MAX_NAME_BYTES, truncate
+    from contracts.environment.payload_limits import MAX_NAME_BYTES, truncate
     from contracts.rollout import (
         FAILURES,
         FIRST_WAVE,

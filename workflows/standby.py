@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.naming import OwnerMark
 
 from workflows.activity_failures import problem_of
-from workflows.capacity.release import release_capacity, report_standby
+from workflows.capacity.place_reports import release_capacity, report_standby
 from workflows.record.state import EnvironmentState
 from workflows.record.update_rules import UpdateRules
 from workflows.saga import Saga

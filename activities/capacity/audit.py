@@ -31,8 +31,8 @@ from activities.environment_runs import (
     start_input_of,
     start_of,
 )
-from activities.host_worker.survey import survey_host
-from activities.worker_versions import wanted_versions
+from activities.host_worker.capacity_survey import survey_host
+from activities.version_routing import wanted_versions
 from clients.host.protocol import Host
 from contracts.activities.fleet import CapacityActivities
 from contracts.capacity.audit import AuditInput, AuditResult, ReservationList

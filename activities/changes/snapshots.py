@@ -19,7 +19,7 @@ from contracts.activities.vcluster import (
     SnapshotInput,
 )
 from contracts.environment.models import System
-from contracts.environment.snapshots import request_name, restore_name, snapshot_path
+from contracts.environment.snapshot_support import request_name, restore_name, snapshot_path
 from contracts.temporal.task_queues import NO_OWN_QUEUES, OwnQueues
 from contracts.types.naming import OwnerMark
 

@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities import activity_context
 from activities.errors import NotConfigured
-from activities.notices.events import EVENT_MEDIA_TYPE, notice_event
+from activities.notices.cloud_events import EVENT_MEDIA_TYPE, notice_event
 from clients.errors import ClientError
 from clients.smtp import Mail, Smtp, deferred_error, refused_error
 from clients.webhook import Webhook

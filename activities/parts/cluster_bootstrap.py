@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from activities import activity_context
 from activities.errors import NotAccepted
-from activities.parts.bootstrap_manifest import BootstrapManifest
+from activities.parts.manifest_validation import BootstrapManifest
 from clients import errors as client
 from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host

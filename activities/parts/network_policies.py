@@ -7,7 +7,7 @@ private address, except DNS at the host's own servers and the vCluster's connect
 import ipaddress
 from collections.abc import Iterable
 
-from activities.parts.policy_object import Manifest, policy_object
+from activities.parts.policy_metadata import Manifest, policy_object
 from clients.host.models import HostNetworks, Peer, PeerPods
 from contracts.environment.models import Environment
 

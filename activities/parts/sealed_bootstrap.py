@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clients.host.kubeconfig import Kubeconfig
-from contracts.types.compression import decompress
+from contracts.types.decompression import decompress
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 #: What both uses of the key are bound to, so that it means nothing elsewhere.

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 
 from activities.parts.host_lookup import is_own_namespace
-from activities.reconcile.guards import GuardDifference, GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.members import (
     ExpectedPeople,
@@ -13,6 +12,7 @@ from activities.reconcile.members import (
     MemberReader,
     describe_members,
 )
+from activities.reconcile.namespace_guards import GuardDifference, GuardReader
 from clients.errors import NotFound
 from clients.host.models import Namespace, ReleaseStatus
 from clients.host.protocol import Host
@@ -20,7 +20,7 @@ from clients.rafay import Project
 from contracts.environment.models import Environment, System
 from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import MAX_EXTRA, Deviation
-from contracts.reconcile.life_mark import LifeMark
+from contracts.reconcile.recovery_mark import LifeMark
 from contracts.types.naming import OwnerMark
 
 

@@ -16,9 +16,9 @@ from clients.host.protocol import Host
 from clients.identity.protocol import IdentityProvider
 from clients.rafay import Rafay
 from contracts.environment.models import System
-from contracts.reconcile.life_mark import LifeMark, LifeSigner
 from contracts.reconcile.models import SurveyedSystem
-from contracts.reconcile.rules import Findings
+from contracts.reconcile.orphan_rules import Findings
+from contracts.reconcile.recovery_mark import LifeMark, LifeSigner
 from contracts.types.naming import (
     ANNOTATION_LIFE,
     ANNOTATION_LIFE_SIGNATURE,

@@ -19,7 +19,7 @@ from activities.environment_runs import (
 from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult
-from contracts.reconcile.rules import LatestRun, RunKind
+from contracts.reconcile.orphan_rules import LatestRun, RunKind
 from contracts.standby import STANDBY_WORKFLOW
 from contracts.temporal import search_attributes
 from contracts.types.naming import OwnerMark, is_name, name_from_workflow_id

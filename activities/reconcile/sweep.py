@@ -17,10 +17,10 @@ from temporalio.service import RPCError
 from activities import activity_context
 from activities.environment_runs import UNREADABLE_ERRORS, describe_latest, life_of
 from activities.reconcile.drift import GuardLook, MemberLook, deviations_of
-from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.members import ExpectedPeople, MemberReader
-from activities.reconcile.orphans import QUERY_TIMEOUT, OrphanLife, OrphanReader
+from activities.reconcile.namespace_guards import GuardReader
+from activities.reconcile.orphan_adoption import QUERY_TIMEOUT, OrphanLife, OrphanReader
 from activities.reconcile.runs import OpenLife, last_result, list_lost_lives, list_open_lives
 from activities.sweeps.environment_updates import (
     FAILURES,
@@ -28,11 +28,11 @@ from activities.sweeps.environment_updates import (
     FailureKind,
     describe_failure,
 )
-from activities.sweeps.freeze_state import freeze_reason
+from activities.sweeps.expiry_freeze import freeze_reason
 from clients.errors import ClientError
 from contracts.activities.fleet import ReconcileActivities
 from contracts.environment.models import Environment, EnvironmentStatus, Phase
-from contracts.environment.size_limits import truncate_lines
+from contracts.environment.payload_limits import truncate_lines
 from contracts.environment_workflow import (
     ENVIRONMENT_WORKFLOW,
     QUERY_STATUS,
@@ -57,7 +57,7 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
-from contracts.reconcile.rules import RunKind, count_skips, first_seen
+from contracts.reconcile.orphan_rules import RunKind, count_skips, first_seen
 from contracts.temporal import search_attributes
 from contracts.temporal.environment_start import start_options
 from contracts.types.naming import OwnerMark, workflow_id

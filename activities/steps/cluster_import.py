@@ -12,10 +12,10 @@ from temporalio import activity
 from activities import activity_context
 from activities.errors import Conflict, NeverReady, NotYet
 from activities.ownership import NOTHING_THERE, mark_text, note_foreign, require_ours
-from activities.parts.bootstrap_manifest import BootstrapManifest
 from activities.parts.cluster_bootstrap import apply_bootstrap, call_until_done
 from activities.parts.control_plane_resource import own_project
 from activities.parts.host_lookup import Hosts, at_host, own_kubeconfig
+from activities.parts.manifest_validation import BootstrapManifest
 from activities.parts.sealed_bootstrap import seal
 from clients import errors as client
 from clients.rafay import Cluster, Project, Rafay

@@ -24,8 +24,8 @@ from activities.parts.host_lookup import (
     namespace_mark,
     require_own_namespace,
 )
-from activities.parts.namespace_policies import marked, namespace_policies, pod_security
-from activities.parts.take_over import take_over, withdraw
+from activities.parts.namespace_quotas import marked, namespace_policies, pod_security
+from activities.parts.standby_claim import take_over, withdraw
 from clients.errors import AlreadyExists, NotFound
 from clients.host.protocol import Host
 from contracts.activities.steps import (
@@ -38,7 +38,7 @@ from contracts.activities.steps import (
 )
 from contracts.environment.chart_values import compose_values
 from contracts.environment.models import Receipt, System
-from contracts.reconcile.life_mark import LifeMark, LifeSigner
+from contracts.reconcile.recovery_mark import LifeMark, LifeSigner
 from contracts.templates.template import RetainedVolumes
 from contracts.types.naming import (
     ANNOTATION_HOST_NETWORKS,

@@ -25,7 +25,7 @@ from activities.parts.host_lookup import (
 )
 from activities.parts.release_change import change_release, release_labels
 from activities.parts.retained_volumes import delete_retained, volumes_of
-from activities.parts.take_over import withdraw
+from activities.parts.standby_claim import withdraw
 from clients import errors as client
 from clients.host.models import Release, ReleaseStatus
 from clients.host.protocol import Host

@@ -27,7 +27,7 @@ from activities.sweeps.environment_updates import (
     FailureKind,
     describe_failure,
 )
-from activities.sweeps.freeze_state import freeze_reason
+from activities.sweeps.expiry_freeze import freeze_reason
 from contracts.activities.fleet import ExpirySweepActivities
 from contracts.environment_workflow import (
     QUERY_DUE,

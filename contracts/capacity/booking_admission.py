@@ -17,7 +17,7 @@ from contracts.capacity.models import (
     ReservationRequest,
     StandbyName,
 )
-from contracts.capacity.pools import WantedPool
+from contracts.capacity.warm_pools import WantedPool
 from contracts.errors import Refusal, RefusalReason
 from contracts.expiry import format_utc
 from contracts.templates.warm_pool import WarmPool

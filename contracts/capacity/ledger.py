@@ -9,7 +9,7 @@ from datetime import datetime
 
 from contracts.capacity.bookings import BookingHold
 from contracts.capacity.models import Amount, HostCapacity, Key, Reservation
-from contracts.capacity.pools import PoolBook
+from contracts.capacity.warm_pools import PoolBook
 
 
 class CapacityLedger:

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from contracts.bookings import BookingMark
-from contracts.environment.access import AccessChanges
-from contracts.environment.size_limits import truncate
+from contracts.environment.payload_limits import truncate
+from contracts.environment.pending_access import AccessChanges
 from contracts.expiry import GivenWarning, GrantedExtension, Term
 from contracts.phases import MADE_PHASES as MADE_PHASES
 from contracts.phases import MOORAGE_ACTOR as MOORAGE_ACTOR

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from contracts.environment.models import Drift
 from contracts.environment_workflow import LifeInput
-from contracts.lost_lives import STEP_SYSTEMS
 from contracts.phases import DriftKind, StepName
+from contracts.recovery_starts import STEP_SYSTEMS
 from contracts.types.models import Frozen
 
 #: The update by which the sweep tells an environment; activities may not import the workflow.

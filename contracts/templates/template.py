@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from contracts.templates.credentials import MAX_CREDENTIAL, MIN_CREDENTIAL
+from contracts.templates.client_certificates import MAX_CREDENTIAL, MIN_CREDENTIAL
 from contracts.templates.parameters import (
     MAX_PARAMETERS,
     PARAMETER_PATTERN,

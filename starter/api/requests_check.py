@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contracts.environment.size_limits import MAX_COLLABORATORS
+from contracts.environment.payload_limits import MAX_COLLABORATORS
 from contracts.environment_workflow import EnvironmentStart
 from starter.api.request_models import EnvironmentRequest
 from starter.auth.policy import Principal

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from contracts.booking_workflow import BookingPhase
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from starter.bookings.reader import BookingReader
 from starter.monitoring.booking_metrics import BookingState
 from starter.temporal.errors import NoWorker

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from clients.transport.secure_urls import is_internal_host
 from contracts.environment.chart_values import exported_account_problem
-from contracts.environment.size_limits import ensure_fits
+from contracts.environment.payload_limits import ensure_fits
 from contracts.templates.sleep import SleepPolicy, policy_problems
 from contracts.templates.template import (
     Chart,

@@ -62,7 +62,7 @@ def complete_label(ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 def complete_parameter(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the parameters of the template in the command, as NAME= or NAME=CHOICE."""
-    from starter.cli.client.paths import template_path
+    from starter.cli.client.api_paths import template_path
 
     template = _argument(ctx, "template")
     if template is None:
@@ -79,7 +79,7 @@ def complete_parameter(ctx: click.Context, _param: click.Parameter, incomplete: 
 
 def complete_snapshot(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the numbers of the snapshots of the environment in the command."""
-    from starter.cli.client.paths import environment_path
+    from starter.cli.client.api_paths import environment_path
 
     try:
         found = _entries(ctx, environment_path(_argument(ctx, "name") or ""), {}, "snapshots")

@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from contracts.environment.models import EnvironmentStatus, Phase
-from contracts.environment.size_limits import MAX_NAME_BYTES, truncate
+from contracts.environment.payload_limits import MAX_NAME_BYTES, truncate
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW, TASK_QUEUE
 from contracts.errors import Refusal, RefusalReason
 from contracts.rollout import (

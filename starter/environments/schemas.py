@@ -25,7 +25,7 @@ from contracts.environment.models import (
     StepName,
     StepState,
 )
-from contracts.environment.snapshots import snapshot_obstacle
+from contracts.environment.snapshot_support import snapshot_obstacle
 from contracts.telemetry.trace_context import parse_traceparent
 from contracts.templates.parameters import ParameterValue
 from contracts.templates.sleep import SleepPolicy, SleepReason

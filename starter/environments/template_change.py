@@ -9,7 +9,7 @@ import structlog
 
 from contracts.capacity.models import ReservationRequest
 from contracts.environment.models import Environment
-from contracts.environment.size_limits import ensure_fits
+from contracts.environment.payload_limits import ensure_fits
 from contracts.environment.template_change import describe_template, in_place_problems, term_problem
 from contracts.environment_workflow import ChangeTemplateInput
 from contracts.errors import Refusal, RefusalReason

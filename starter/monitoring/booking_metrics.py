@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.core import GaugeMetricFamily
 
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from contracts.telemetry import metrics
 from starter.monitoring.gauges import labelled
 

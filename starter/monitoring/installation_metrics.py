@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from contracts.capacity.models import Amount, CapacityState, Limits
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from contracts.environment.models import Phase
 from contracts.environment_workflow import ENVIRONMENT_WORKFLOW
 from contracts.sweeps.expiry import SWEEP_SCHEDULE, SWEEP_SCHEDULED, SWEEP_WORKFLOW

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.finished_span import SpanKind
 from contracts.telemetry.trace_context import TRACEPARENT, current_trace, parse_traceparent
 from starter.monitoring.metrics import NO_ROUTE, is_known_method
 from worker.tracing.recorder import begin_trace, span

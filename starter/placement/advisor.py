@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from contracts.capacity.models import Amount, Limits, Quotas, ReservationRequest
-from contracts.capacity.pools import pool_key
 from contracts.capacity.sizes import size_of
+from contracts.capacity.warm_pools import pool_key
 from contracts.environment.chart_values import compose_values
 from contracts.environment.models import Environment
 from contracts.errors import RefusalReason

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import structlog
 
-from contracts.capacity.pools import PoolCount, PoolsInput, WantedPool, pool_key
 from contracts.capacity.sizes import size_of
+from contracts.capacity.warm_pools import PoolCount, PoolsInput, WantedPool, pool_key
 from contracts.environment.chart_values import compose_values
 from contracts.environment.models import Environment, Spec
 from contracts.standby import STANDBY_TTL

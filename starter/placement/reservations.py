@@ -36,7 +36,7 @@ from contracts.capacity.models import (
     ReserveResult,
     StateInput,
 )
-from contracts.capacity.pools import (
+from contracts.capacity.warm_pools import (
     SIGNAL_RESUME_POOL,
     SIGNAL_WANT_POOLS,
     PoolCount,
@@ -44,7 +44,7 @@ from contracts.capacity.pools import (
     PoolsInput,
     ResumePoolInput,
 )
-from contracts.capacity.runs import CapacityStart
+from contracts.capacity.workflow_input import CapacityStart
 from contracts.environment_workflow import TASK_QUEUE
 from contracts.errors import ErrorType
 from contracts.types.models import Frozen

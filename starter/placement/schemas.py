@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from contracts.capacity.models import Amount, CapacityState, Limits, Reservation
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from contracts.types.models import Frozen
 from starter.auth.policy import Principal
 from starter.installation_settings import InstallationConfig

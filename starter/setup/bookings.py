@@ -9,8 +9,8 @@ from temporalio.client import Client
 from contracts.booking_workflow import BookingPhase
 from contracts.capacity.bookings import BookingHold
 from contracts.capacity.models import START_GRACE, HostState, StateInput
-from contracts.capacity.pools import PoolCount
 from contracts.capacity.refusals import lacking
+from contracts.capacity.warm_pools import PoolCount
 from starter.bookings.reader import BookingReader
 from starter.placement.reservations import Reservations
 from starter.setup.areas import Area

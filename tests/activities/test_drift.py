@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from activities.reconcile.drift import GuardLook, MemberLook, deviations_of
-from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.members import ExpectedPeople, MemberReader, describe_members
+from activities.reconcile.namespace_guards import GuardReader
 from clients.errors import ClientError
 from contracts.activities.steps import EnsureInput, MemberRepair
 from contracts.environment.models import Environment, StepName

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from activities.parts.namespace_policies import namespace_policies, pod_security
+from activities.parts.namespace_quotas import namespace_policies, pod_security
 from activities.reconcile.guard_comparison import guard_differences, label_differences
 from clients.host.models import HostNetworks, Peer, PeerPods
 from contracts.environment.chart_values import compose_values

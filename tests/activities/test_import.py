@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from activities.errors import NotAccepted
-from activities.parts import bootstrap_manifest as bootstrap_module
-from activities.parts.bootstrap_manifest import PARSE_IN_THREAD_FROM, BootstrapManifest
+from activities.parts import manifest_validation as bootstrap_module
+from activities.parts.manifest_validation import PARSE_IN_THREAD_FROM, BootstrapManifest
 from activities.steps import cluster_import
 from activities.steps.cluster_import import ImportStep
 from clients.errors import CUT, Rejected

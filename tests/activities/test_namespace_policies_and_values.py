@@ -8,7 +8,7 @@ import pytest
 
 from activities.errors import Conflict, NotAccepted
 from activities.ownership import describe_owner, mark_text, require_ours
-from activities.parts.namespace_policies import namespace_policies, pod_security
+from activities.parts.namespace_quotas import namespace_policies, pod_security
 from activities.parts.quantities import capacity_of, smallest, sum_bytes, sum_cpus
 from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from clients.kubernetes.cluster.dry_run import REQUIRED

@@ -14,11 +14,11 @@ import standardwebhooks
 from cloudevents.core.bindings.http import HTTPMessage, from_http
 from cloudevents.core.formats.json import JSONFormat
 
-from activities.notices.events import notice_event, source_of
+from activities.notices.cloud_events import notice_event, source_of
 from activities.notices.notifications import NotificationChannels, Notifications, text
 from clients.webhook import ID, SIGNATURE, Webhook
 from contracts.environment.models import Problem
-from contracts.environment.size_limits import MAX_COLLABORATORS, MAX_NAME_BYTES, MAX_TEXT_BYTES
+from contracts.environment.payload_limits import MAX_COLLABORATORS, MAX_NAME_BYTES, MAX_TEXT_BYTES
 from contracts.errors import ErrorType
 from contracts.notifications import Notification, NotificationKind
 from tests.activities.activity_runs import fail, succeed

@@ -9,19 +9,19 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus as Status
 
 from activities.reconcile.drift import GuardLook, deviations_of
-from activities.reconcile.guards import GuardReader
 from activities.reconcile.inventory import MarkedSystems
+from activities.reconcile.namespace_guards import GuardReader
 from activities.reconcile.runs import latest_run
-from activities.standby import StandbyOffer
+from activities.standby_offer import StandbyOffer
 from activities.steps.namespace import NamespaceStep
 from clients.errors import ClientError
 from clients.host.models import Namespace
 from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Environment, StepName
-from contracts.lost_lives import done_steps
-from contracts.reconcile.life_mark import LifeMark
 from contracts.reconcile.models import Verdict
-from contracts.reconcile.rules import LatestRun, RunKind, judge
+from contracts.reconcile.orphan_rules import LatestRun, RunKind, judge
+from contracts.reconcile.recovery_mark import LifeMark
+from contracts.recovery_starts import done_steps
 from contracts.standby import StandbyInput
 from contracts.temporal import search_attributes
 from contracts.types.naming import ANNOTATION_LIFE, ANNOTATION_LIFE_SIGNATURE, OwnerMark

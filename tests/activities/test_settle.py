@@ -14,7 +14,7 @@ from activities.reconcile.sweep import ReconcileSweep
 from contracts.environment.models import Phase
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
 from contracts.reconcile.models import Orphan, SettledLine, SettleInput, Verdict
-from contracts.reconcile.rules import Judgement, LatestRun, RunKind
+from contracts.reconcile.orphan_rules import Judgement, LatestRun, RunKind
 from contracts.types.naming import life_id
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import INSTALLATION, an_environment

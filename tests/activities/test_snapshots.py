@@ -13,7 +13,7 @@ from activities.changes.snapshots import Snapshots
 from clients.host.snapshots import FINALIZER, SnapshotRequest
 from contracts.activities.vcluster import RestoreSnapshotInput, SettlePeopleInput, SnapshotInput
 from contracts.environment.models import Environment, StepName
-from contracts.environment.snapshots import request_name
+from contracts.environment.snapshot_support import request_name
 from contracts.errors import ErrorType
 from embedded.faults import Fault, FaultKind
 from tests.activities.activity_runs import Running

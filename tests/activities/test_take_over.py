@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from activities.changes.sleep import Sleep
-from activities.standby import StandbyOffer
+from activities.standby_offer import StandbyOffer
 from clients.errors import Denied, NotYet
 from clients.simulated_host.host import SimulatedHost
 from contracts.activities.vcluster import SleepInput

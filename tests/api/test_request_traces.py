@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.finished_span import SpanKind
 from contracts.telemetry.trace_context import current_trace, new_trace, parse_traceparent
 from starter.api import health
 from tests.api.application import DEVELOPER, an_app, bearer

@@ -61,7 +61,7 @@ PROTECTIONS = (
     ),
     Protection(
         "4", "a broken standby is withdrawn before its environment makes its own",
-        "activities/parts/take_over.py",
+        "activities/parts/standby_claim.py",
         "                await host.swap_namespace(seen, {}, {ANNOTATION_STANDBY: problem})\n",
         "                return environment.without_standby\n",
         TAKE_OVER, "cannot_be_had",
@@ -133,7 +133,7 @@ PROTECTIONS = (
     ),
     Protection(
         "4", "access that is taken away is taken away again after a late response",
-        "contracts/environment/access.py",
+        "contracts/environment/pending_access.py",
         "set(done.people) - (set() if settled else set(done.doubtful))", "set(done.people)",
         PEOPLE, "lost_response",
     ),
@@ -313,13 +313,13 @@ PROTECTIONS = (
         BOOKINGS, "its_room_is_held",
     ),
     Protection(
-        "bookings", "a booking is not over while a seat of it may still start", "activities/bookings.py",
+        "bookings", "a booking is not over while a seat of it may still start", "activities/booking_end.py",
         "        if is_held and not is_over:\n", "        if False:\n",
         BOOKINGS, "may_still_start",
     ),
     Protection(
         "bookings", "standbys of a booking that has ended hold their places until they are gone",
-        "workflows/capacity/pools.py",
+        "workflows/capacity/warm_pools.py",
         "            if not self._is_of_ended_booking(name):\n                ledger.retire(name)\n",
         "            ledger.remove(name)\n",
         BOOKINGS, "no_list_shows_yet",
@@ -332,7 +332,7 @@ PROTECTIONS = (
     ),
     Protection(
         "bookings", "a standby of a booking whose start was not answered keeps its place",
-        "workflows/capacity/pools.py",
+        "workflows/capacity/warm_pools.py",
         "if not (booking and workflow.patched(_KEEP_PLACES_OF_LOST_STARTS)):", "if True:",
         BOOKINGS, "start_was_not_answered",
     ),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from activities.parts.release_change import release_labels
-from activities.parts.take_over import offer, take_over, withdraw
+from activities.parts.standby_claim import offer, take_over, withdraw
 from clients.host.models import Health, Namespace, Release, ReleaseStatus
 from clients.host.protocol import Host
 from clients.simulated_host.host import SimulatedHost

@@ -45,7 +45,7 @@ from tests.support.secret_scan import (
 from tests.support.stack import ALICE, BOB, CAROL, DAVE, HURRY, client_of, hurried
 from tests.support.stand_ins import set_faults
 from tests.support.warm_pools import end_pool
-from workflows.capacity.pools import GIVEN_TIME
+from workflows.capacity.warm_pools import GIVEN_TIME
 
 COUNT = int(os.environ.get("TEST_STORM", "300"))
 #: So many are on their way at one time. Each worker that begins replays all of them: with more, it would do

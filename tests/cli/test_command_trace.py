@@ -12,7 +12,7 @@ from contracts.telemetry.trace_context import new_trace, parse_traceparent
 from starter.cli.app import build
 from starter.cli.client import command_trace
 from starter.cli.client.connection import Connection
-from starter.cli.client.single_call import call_once
+from starter.cli.client.minimal_client import call_once
 from starter.cli.terminal import verbosity
 
 

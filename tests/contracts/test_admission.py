@@ -22,8 +22,8 @@ from contracts.capacity.models import (
     ResizeInput,
 )
 from contracts.capacity.reconciliation import apply_audit
-from contracts.capacity.runs import CarriedCapacity
 from contracts.capacity.sizes import size_of
+from contracts.capacity.workflow_input import CarriedCapacity
 from contracts.environment.chart_values import ETCD, merge_values
 from contracts.errors import Refusal, RefusalReason
 from contracts.templates.template import Size

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.environment.size_limits import (
+from contracts.environment.payload_limits import (
     MAX_LINES,
     MAX_TEMPLATE_BYTES,
     ensure_fits,

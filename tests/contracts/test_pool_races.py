@@ -21,8 +21,8 @@ from contracts.capacity.models import (
     Standby,
     StandbyName,
 )
-from contracts.capacity.pools import PoolBook, PoolsInput, PoolState
 from contracts.capacity.reconciliation import apply_audit
+from contracts.capacity.warm_pools import PoolBook, PoolsInput, PoolState
 from tests.contracts.test_pools import a_book, a_pool, a_warm_ask, hold
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -19,7 +19,8 @@ from contracts.capacity.models import (
     Standby,
     StandbyName,
 )
-from contracts.capacity.pools import (
+from contracts.capacity.reconciliation import apply_audit
+from contracts.capacity.warm_pools import (
     DEMAND_TIME,
     MAX_FAILURES,
     MAX_MAKING,
@@ -30,7 +31,6 @@ from contracts.capacity.pools import (
     WantedPool,
     pool_key,
 )
-from contracts.capacity.reconciliation import apply_audit
 from contracts.environment.models import Environment, Spec
 from contracts.templates.template import Chart, Template
 from contracts.templates.warm_pool import WarmPool, pool_problems

@@ -9,12 +9,9 @@ import pytest
 
 from contracts.environment.models import Phase, StepName, StepState, System
 from contracts.environment_workflow import EnvironmentStart, LifecycleTimeouts
-from contracts.lost_lives import STEP_SYSTEMS, adoption_start, done_steps, forced_start, stand_in_environment
 from contracts.reconcile.drift import Deviation, DriftedLife
-from contracts.reconcile.life_mark import MAX_PLAIN, LifeMark
 from contracts.reconcile.models import Orphan, ReconcileResult, SettledLine, SurveyedSystem, Verdict
-from contracts.reconcile.outcomes import LifeOutcome, count_outcomes
-from contracts.reconcile.rules import (
+from contracts.reconcile.orphan_rules import (
     Findings,
     LatestRun,
     RunKind,
@@ -23,6 +20,15 @@ from contracts.reconcile.rules import (
     due_orphans,
     first_seen,
     judge,
+)
+from contracts.reconcile.outcomes import LifeOutcome, count_outcomes
+from contracts.reconcile.recovery_mark import MAX_PLAIN, LifeMark
+from contracts.recovery_starts import (
+    STEP_SYSTEMS,
+    adoption_start,
+    done_steps,
+    forced_start,
+    stand_in_environment,
 )
 from contracts.types.naming import OwnerMark
 from tests.activities.conftest import an_environment

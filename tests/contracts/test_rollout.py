@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from contracts.capacity.models import Amount, ReservationRequest
-from contracts.environment.size_limits import MAX_TEMPLATE_BYTES
+from contracts.environment.payload_limits import MAX_TEMPLATE_BYTES
 from contracts.rollout import (
     MAX_ENVIRONMENTS,
     RolloutInput,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.environment.models import KEPT_SNAPSHOTS
-from contracts.environment.snapshots import request_name, snapshot_obstacle, snapshot_path
+from contracts.environment.snapshot_support import request_name, snapshot_obstacle, snapshot_path
 from contracts.templates.supported_charts import NEWEST_TESTED
 from contracts.templates.template import Chart, Template
 from tests.activities.conftest import an_environment

@@ -25,7 +25,7 @@ from contracts.capacity.models import (
     Limits,
     Reservation,
 )
-from contracts.capacity.pools import MAX_FAILURES, PoolCount
+from contracts.capacity.warm_pools import MAX_FAILURES, PoolCount
 from contracts.environment.models import AuditLogEntry, Outcome, Phase, Problem, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import Orphan, ReconcileResult, SurveyedSystem, Verdict

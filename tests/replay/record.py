@@ -29,7 +29,7 @@ from temporalio.worker import Worker
 from contracts.bookings import BookingMark
 from contracts.capacity import reconciliation
 from contracts.capacity.models import CAPACITY_ID, Amount, PlacementDecision, ReservationRequest
-from contracts.capacity.runs import CapacityStart
+from contracts.capacity.workflow_input import CapacityStart
 from contracts.environment.models import Phase, StepName, System
 from contracts.environment_workflow import (
     ActorInput,
@@ -47,7 +47,6 @@ from contracts.environment_workflow import (
 )
 from contracts.errors import ErrorType, Refusal, RefusalReason, StepErrorDetails
 from contracts.host_requests import HOST_REQUEST_ID, HostRequest, HostRequestKind
-from contracts.lost_lives import forced_start
 from contracts.phases import DriftKind
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput
 from contracts.reconcile.models import (
@@ -60,6 +59,7 @@ from contracts.reconcile.models import (
     SurveyInput,
     Verdict,
 )
+from contracts.recovery_starts import forced_start
 from contracts.rollout import RolloutOutcome, UpgradeInput, UpgradeResult
 from contracts.standby import STANDBY_OFFER, STANDBY_WITHDRAW, STANDBY_WORKFLOW, WithdrawInput
 from contracts.sweeps.leavers import (
@@ -92,7 +92,7 @@ from tests.workflows.scripted_activities import (
 from tests.workflows.sweeping import SWEPT, is_listed, lives_by, seeded, sweeper
 from tests.workflows.test_pools import LostStarts, a_pool, until_ready, want
 from worker.runner import workflow_runner
-from workflows.capacity import pools as pools_module
+from workflows.capacity import warm_pools as pools_module
 from workflows.capacity.workflow import CapacityWorkflow
 from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.host_request import HostRequestWorkflow

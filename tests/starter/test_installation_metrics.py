@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.booking_workflow import BookingPhase
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
-from contracts.capacity.pools import MAX_FAILURES, PoolCount
+from contracts.capacity.warm_pools import MAX_FAILURES, PoolCount
 from contracts.environment.models import Phase, StepName, System
 from contracts.reconcile.drift import Deviation, DriftedLife
 from contracts.reconcile.models import RECONCILE_COMPLETED, ReconcileResult, SurveyedSystem

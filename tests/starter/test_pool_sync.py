@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.capacity.pools import PoolsInput, pool_key
+from contracts.capacity.warm_pools import PoolsInput, pool_key
 from contracts.environment_workflow import LifecycleTimeouts
 from contracts.templates.parameters import Parameter
 from contracts.templates.template import Template

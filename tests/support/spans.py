@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from contracts.telemetry.spans import Span
+from contracts.telemetry.finished_span import Span
 from contracts.telemetry.trace_context import current_trace
 from worker.tracing.recorder import set_recorder
 

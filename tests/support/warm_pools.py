@@ -11,7 +11,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
-from contracts.capacity.pools import PoolCount, PoolsInput
+from contracts.capacity.warm_pools import PoolCount, PoolsInput
 from contracts.standby import StandbyEnd, StandbyResult
 from contracts.templates.warm_pool import WarmPool
 from contracts.types.naming import STANDBY_NAME_START, workflow_id
@@ -25,7 +25,7 @@ from tests.lifecycle.databases import Systems
 from tests.support.deadline import HANG, pauses
 from tests.support.stack import client_of
 from worker.settings.loading import load_settings
-from workflows.capacity.pools import GIVEN_TIME
+from workflows.capacity.warm_pools import GIVEN_TIME
 
 
 class PoolOfOne:

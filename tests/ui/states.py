@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from playwright.async_api import Browser, Route
 
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
-from contracts.capacity.pools import MAX_FAILURES, PoolCount
+from contracts.capacity.warm_pools import MAX_FAILURES, PoolCount
 from contracts.environment.models import Outcome, Phase
 from contracts.sweeps.expiry import SweepResult
 from contracts.templates.warm_pool import WarmPool

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from clients.transport.traced_requests import traced_request
-from contracts.telemetry.spans import Span, SpanKind
+from contracts.telemetry.finished_span import Span, SpanKind
 from contracts.telemetry.trace_context import current_trace, new_trace
 from tests.support.deadline import HANG
 from tests.support.otlp import Collector, collector

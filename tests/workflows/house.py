@@ -17,9 +17,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.bookings import Bookings
+from activities.booking_end import Bookings
 from activities.capacity.audit import CapacityAudit, CapacitySettings
-from activities.capacity.pools import Pools
+from activities.capacity.standby_starts import Pools
 from activities.capacity.wake_admission import WakeAdmission
 from clients.errors import Unreachable
 from clients.host.models import NodeCapacity
@@ -32,8 +32,8 @@ from contracts.capacity.models import (
     ReservationRequest,
     StateInput,
 )
-from contracts.capacity.runs import CapacityStart
 from contracts.capacity.sizes import size_of
+from contracts.capacity.workflow_input import CapacityStart
 from contracts.environment.chart_values import compose_values
 from contracts.environment_workflow import TASK_QUEUE, EnvironmentStart
 from contracts.types.naming import OwnerMark, workflow_id

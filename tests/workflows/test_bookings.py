@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from activities import bookings
+from activities import booking_end
 from activities.capacity import booking_audit
 from contracts.booking_workflow import BookingPhase, BookingStatus
 from contracts.bookings import booking_id
@@ -42,7 +42,7 @@ from tests.workflows.scripted_activities import Outcome as Deed
 from tests.workflows.scripted_activities import fails_for_good, waits, waits_for
 from tests.workflows.test_pools import LostStarts
 from workflows import booking as booking_module
-from workflows.capacity import pools as pools_module
+from workflows.capacity import warm_pools as pools_module
 from workflows.capacity.workflow import CapacityWorkflow
 from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.standby import StandbyWorkflow
@@ -286,7 +286,7 @@ async def test_its_end_waits_for_the_end_of_a_freeze_and_no_seat_is_given_meanwh
     async def reason(_: Client) -> str:
         return frozen[0]
 
-    monkeypatch.setattr(bookings, "freeze_reason", reason)
+    monkeypatch.setattr(booking_end, "freeze_reason", reason)
     made = await bench.book(2, ends_in=timedelta(seconds=12))
     await bench.redeem(made.codes[0].code, "ann")
 
@@ -513,7 +513,7 @@ async def test_a_pass_that_fails_or_is_cut_is_made_again(
     bench: BookingBench, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Its answer is lost, or it was never done: what has ended is not ended twice."""
-    look, failed = bookings.Bookings._look, list[str]()
+    look, failed = booking_end.Bookings._look, list[str]()
 
     async def failing(self: Any, name: str, *arguments: Any, **options: Any) -> Any:
         if moment == "before" and name not in failed:
@@ -527,7 +527,7 @@ async def test_a_pass_that_fails_or_is_cut_is_made_again(
 
     made = await bench.book(2)
     await bench.redeem(made.codes[0].code, "ann")
-    monkeypatch.setattr(bookings.Bookings, "_look", failing)
+    monkeypatch.setattr(booking_end.Bookings, "_look", failing)
     await bench.end()
     status = await end_of(bench)
     assert failed
@@ -616,7 +616,7 @@ async def test_a_seat_that_has_a_place_and_may_still_start_keeps_the_booking_ope
     monkeypatch.setattr(reconciliation, "START_GRACE", timedelta(0))
     status = await end_of(bench)
     [seat] = [place for place in status.ended if place.name == "kurs-01"]
-    assert seat.remark == bookings.NO_RECORD
+    assert seat.remark == booking_end.NO_RECORD
     assert status.nothing_left
 
 
@@ -624,7 +624,7 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     bench: BookingBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ensures that although lists are late, and the capacity has ended the standby before anybody looks."""
-    held = bookings.Bookings._held
+    held = booking_end.Bookings._held
 
     async def look_later(self: Any, input: Any) -> frozenset[str]:
         async def is_ended() -> bool:
@@ -636,8 +636,8 @@ async def test_a_standby_that_no_list_shows_yet_is_in_the_certificate(
     await bench.book(2)
     await bench.until_standbys(2)
     names = {id.removeprefix("environment/") for id in await bench.open_standbys()}
-    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
-    monkeypatch.setattr(bookings.Bookings, "_held", look_later)
+    monkeypatch.setattr(booking_end.Bookings, "_list_left", list_nothing)
+    monkeypatch.setattr(booking_end.Bookings, "_held", look_later)
     await bench.end()
     status = await end_of(bench)
     assert {place.name for place in status.ended} == names
@@ -706,7 +706,7 @@ async def test_a_standby_that_leaves_before_the_end_is_in_the_certificate(
         script.before["project.ensure"] = fails_for_good()
     standby = await the_standby(bench)
     script.before["vcluster.remove"] = holds_up(standby, go_on)
-    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    monkeypatch.setattr(booking_end.Bookings, "_list_left", list_nothing)
     await bench.redeem(made.codes[0].code, "ann")
     if not is_displaced:
         with pytest.raises(Exception, match="Workflow execution failed"):
@@ -724,8 +724,8 @@ async def test_a_standby_that_leaves_before_the_end_because_of_a_freeze_is_in_th
     async def reason(_: Client) -> str:
         return frozen[0]
 
-    monkeypatch.setattr(bookings, "freeze_reason", reason)
-    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    monkeypatch.setattr(booking_end, "freeze_reason", reason)
+    monkeypatch.setattr(booking_end.Bookings, "_list_left", list_nothing)
     await bench.book(1, ends_in=timedelta(seconds=12))
     await bench.until_standbys(1)
     standby = await the_standby(bench)
@@ -770,7 +770,7 @@ async def test_a_standby_whose_start_was_not_answered_keeps_its_place(
     monkeypatch.setattr(pools_module, "START_TIMEOUT", timedelta(seconds=2))
     losing = LostStarts(True, None)
     monkeypatch.setattr(Client, "start_workflow", losing.wrap(Client.start_workflow))
-    monkeypatch.setattr(bookings.Bookings, "_list_left", list_nothing)
+    monkeypatch.setattr(booking_end.Bookings, "_list_left", list_nothing)
     go_on = asyncio.Event()
     hosts, hour = {"one": most(4)}, timedelta(hours=1)
     async with a_house(hosts, audit=hour, server=namespace) as house, house.worker():

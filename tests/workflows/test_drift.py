@@ -6,8 +6,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from contracts.activities.steps import MemberRepair
-from contracts.environment.access import AccessChanges
 from contracts.environment.models import Phase
+from contracts.environment.pending_access import AccessChanges
 from contracts.environment_workflow import ActorInput, SleepChangeInput
 from contracts.phases import DriftKind, StepName
 from contracts.reconcile.drift import UPDATE_DRIFT, Deviation, DriftInput, steps_to_repair

@@ -67,7 +67,7 @@ from contracts.capacity.models import (
     Reservation,
     ReservationRequest,
 )
-from contracts.capacity.runs import CapacityStart, CarriedCapacity
+from contracts.capacity.workflow_input import CapacityStart, CarriedCapacity
 from contracts.environment.models import EnvironmentStatus, Outcome, Phase
 from contracts.environment_workflow import ActorInput
 from contracts.errors import ErrorType

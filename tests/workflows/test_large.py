@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment.models import EnvironmentStatus, Outcome, Phase
-from contracts.environment.size_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
+from contracts.environment.payload_limits import MAX_EXTENSIONS, MAX_TEMPLATE_BYTES, template_size
 from contracts.environment_workflow import ActorInput, CarriedState, EnvironmentStart, ExtendInput
 from contracts.errors import ErrorType
 from contracts.expiry import GrantedExtension

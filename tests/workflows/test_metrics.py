@@ -20,7 +20,7 @@ from tests.workflows.scripted_activities import Script, fails_for_good
 from tests.workflows.test_rollout import Hands
 from workflows.environment.workflow import EnvironmentWorkflow
 from workflows.rollout import RolloutWorkflow
-from workflows.telemetry.occurrences import forget_occurrences
+from workflows.telemetry.replay_detection import forget_occurrences
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from contracts.environment.models import EnvironmentStatus, Phase
 from contracts.environment_workflow import ActorInput, EnvironmentStart
-from contracts.lost_lives import forced_start
 from contracts.notifications import NotificationKind
+from contracts.recovery_starts import forced_start
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until
 from tests.workflows.scripted_activities import Script, fails_for_good, waits, waits_for

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from contracts.telemetry.spans import Span
+from contracts.telemetry.finished_span import Span
 from contracts.telemetry.trace_context import TraceContext, new_trace
-from workflows.telemetry import occurrences, tracing
-from workflows.telemetry.occurrences import forget_occurrences, is_new_occurrence
+from workflows.telemetry import replay_detection, tracing
+from workflows.telemetry.replay_detection import forget_occurrences, is_new_occurrence
 
 
 @dataclass(eq=False)
@@ -30,7 +30,7 @@ class Run:
             extern_functions=lambda: self.functions,
             time_ns=lambda: 2,
         )
-        monkeypatch.setattr(occurrences, "workflow", current)
+        monkeypatch.setattr(replay_detection, "workflow", current)
         monkeypatch.setattr(tracing, "workflow", current)
 
 
@@ -67,7 +67,7 @@ def test_what_was_replayed_counts_as_an_occurrence(monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(occurrences, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(replay_detection, "MAX_REMEMBERED", 2)
     assert happens(monkeypatch, Run("a"), 3) == [True] * 3
     assert happens(monkeypatch, Run("a"), 3) == [True] * 3, "the oldest ones are forgotten"
 

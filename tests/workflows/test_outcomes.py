@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from contracts.environment.models import EnvironmentStatus, Outcome, Phase, StepName, StepState
 from contracts.environment_workflow import ActorInput, AnswerKind
 from contracts.errors import ErrorType, Refusal
-from contracts.lost_lives import forced_start
+from contracts.recovery_starts import forced_start
 from tests.support.deadline import HANG
 from tests.support.workers import working
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until

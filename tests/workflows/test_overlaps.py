@@ -23,9 +23,9 @@ from contracts.environment_workflow import (
     EnvironmentStart,
 )
 from contracts.errors import ErrorType, Refusal, RefusalReason
-from contracts.lost_lives import adoption_start, forced_start
 from contracts.notifications import NotificationKind
 from contracts.phases import StepName
+from contracts.recovery_starts import adoption_start, forced_start
 from contracts.templates.sleep import SleepReason
 from contracts.templates.template import RetainedVolumes
 from tests.workflows.conftest import HURRY, LIFE, Bench, Life, a_start, until

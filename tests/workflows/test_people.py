@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from contracts.environment.models import EnvironmentStatus, Phase
-from contracts.environment.size_limits import MAX_COLLABORATORS
+from contracts.environment.payload_limits import MAX_COLLABORATORS
 from contracts.environment_workflow import (
     ActorInput,
     Answer,

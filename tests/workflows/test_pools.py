@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.capacity.models import CAPACITY_ID, ReleaseInput
-from contracts.capacity.pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
+from contracts.capacity.warm_pools import MAX_FAILURES, PoolCount, PoolsInput, WantedPool
 from contracts.environment.models import Environment, Phase, Spec, StepName
 from contracts.environment_workflow import ActorInput
 from contracts.errors import RefusalReason
@@ -26,7 +26,7 @@ from tests.support.deadline import HANG
 from tests.workflows.conftest import a_start, until
 from tests.workflows.house import SHORT_RUNS, SIZE, CapacityBench, a_house, most
 from tests.workflows.scripted_activities import fails, fails_for_good, waits, waits_for
-from workflows.capacity import pools as pools_module
+from workflows.capacity import warm_pools as pools_module
 from workflows.capacity.workflow import CapacityWorkflow
 from workflows.standby import StandbyWorkflow
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 from opentelemetry.trace import SpanKind as OtelKind
 
-from contracts.telemetry.spans import Span, SpanKind
+from contracts.telemetry.finished_span import Span, SpanKind
 from contracts.telemetry.trace_context import TraceContext
 
 #: Spans that wait for their export: some forty environments' worth, about 4 MB. Further ones are dropped.

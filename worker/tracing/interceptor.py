@@ -5,7 +5,7 @@ from typing import Any
 
 from temporalio import activity, client, worker
 
-from contracts.telemetry.spans import SpanKind
+from contracts.telemetry.finished_span import SpanKind
 from contracts.telemetry.trace_context import current_trace
 from contracts.temporal.trace_header import trace_in, with_trace
 from worker.tracing.recorder import OpenSpan, begin_trace, current_recorder, span

@@ -13,7 +13,7 @@ from typing import Protocol
 from temporalio.exceptions import ApplicationError
 
 from clients.transport.traced_requests import Ended, TracedRequest, trace_requests
-from contracts.telemetry.spans import Span, SpanKind
+from contracts.telemetry.finished_span import Span, SpanKind
 from contracts.telemetry.trace_context import TRACEPARENT, TraceContext, current_trace, new_trace
 
 #: Words in the description of a request that are, or may be, the address of a person.

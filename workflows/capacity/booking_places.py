@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.capacity.models import PlacementDecision
     from contracts.errors import ErrorType
 
-from workflows.capacity.pools import PoolKeeper
+from workflows.capacity.warm_pools import PoolKeeper
 from workflows.update_decorator import described_update
 
 

@@ -39,9 +39,9 @@ with workflow.unsafe.imports_passed_through():
         StateInput,
         WakeInput,
     )
-    from contracts.capacity.pools import PoolBook, PoolCounts, PoolsInput, ResumePoolInput
     from contracts.capacity.reconciliation import MAX_LISTING_DELAY, apply_audit
-    from contracts.capacity.runs import CapacityStart, CarriedCapacity
+    from contracts.capacity.warm_pools import PoolBook, PoolCounts, PoolsInput, ResumePoolInput
+    from contracts.capacity.workflow_input import CapacityStart, CarriedCapacity
     from contracts.environment.models import System
     from contracts.environment_workflow import undo_queue
     from contracts.errors import ErrorType, Refusal, RefusalReason
@@ -49,10 +49,10 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.activity_failures import require_genuine
 from workflows.capacity.booking_places import BookingPlaces
-from workflows.capacity.details import render_capacity
-from workflows.capacity.pools import PoolKeeper
+from workflows.capacity.current_details import render_capacity
+from workflows.capacity.warm_pools import PoolKeeper
 from workflows.update_decorator import described_update
-from workflows.worker_versions import is_to_move, next_version
+from workflows.version_upgrade import is_to_move, next_version
 
 #: One attempt of an audit: pages of a list, and a check of each environment that differs.
 ATTEMPT_TIMEOUT = timedelta(minutes=5)

@@ -22,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
         GroupAccessActivities,
         VirtualAccessActivities,
     )
-    from contracts.environment.access import AccessChanges
     from contracts.environment.models import MOORAGE_ACTOR, Environment, Phase, Problem, System
+    from contracts.environment.pending_access import AccessChanges
     from contracts.environment_workflow import (
         AnswerKind,
         CollaboratorAction,

@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
         SnapshotActivities,
     )
     from contracts.environment.models import MOORAGE_ACTOR, Environment, Problem, Restore, System
-    from contracts.environment.snapshots import LEFT_OUT, restore_attempt
+    from contracts.environment.snapshot_support import LEFT_OUT, restore_attempt
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts, RestoreInput
 
 from workflows.activity_failures import is_cancelled, is_in_doubt, problem_of, require_genuine

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.errors import Refusal, RefusalReason
 
 from workflows.activity_failures import problem_of, require_genuine
-from workflows.capacity.release import release_while_asleep
+from workflows.capacity.place_reports import release_while_asleep
 from workflows.record.state import EnvironmentState
 from workflows.steps import FEW_CALLS_ATTEMPT_TIMEOUT
 

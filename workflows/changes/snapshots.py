@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from contracts.activities.vcluster import SnapshotActivities, SnapshotInput
     from contracts.environment.models import KEPT_SNAPSHOTS, Problem, Snapshot, System
-    from contracts.environment.snapshots import LEFT_OUT, snapshot_obstacle
+    from contracts.environment.snapshot_support import LEFT_OUT, snapshot_obstacle
     from contracts.environment_workflow import AnswerKind, LifecycleTimeouts
 
 from workflows.activity_failures import is_cancelled, problem_of, require_genuine

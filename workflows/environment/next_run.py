@@ -9,7 +9,7 @@ with workflow.unsafe.imports_passed_through():
     from contracts.temporal.workflow_memo import build_memo
 
 from workflows.record.state import EnvironmentState
-from workflows.worker_versions import next_version
+from workflows.version_upgrade import next_version
 
 
 def start_next_run(start: EnvironmentStart, state: EnvironmentState) -> NoReturn:

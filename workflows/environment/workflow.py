@@ -28,14 +28,14 @@ with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.trace_context import current_trace
 
 from workflows.activity_failures import provisioning_error
-from workflows.capacity.release import release_capacity
+from workflows.capacity.place_reports import release_capacity
 from workflows.changes.access import AccessUpdater
 from workflows.changes.drift_repair import DriftRepair
-from workflows.changes.messages import ChangeMessages
 from workflows.changes.restore import SnapshotRestorer
 from workflows.changes.sleep import SleepController
 from workflows.changes.snapshots import SnapshotTaker
 from workflows.changes.template_change import TemplateChanger
+from workflows.changes.vcluster_updates import ChangeMessages
 from workflows.environment.life_traces import begin_making, begin_undoing, end_operation
 from workflows.environment.next_run import start_next_run
 from workflows.notifications import Notifier
@@ -44,9 +44,9 @@ from workflows.record.state import TEMPORAL_ACTOR, Ending, EnvironmentState
 from workflows.record.update_rules import UpdateRules
 from workflows.saga import Saga
 from workflows.shielded_waits import ShieldedWaits
-from workflows.sweeps.messages import SweepMessages
+from workflows.sweeps.environment_updates import SweepMessages
 from workflows.update_decorator import described_update
-from workflows.worker_versions import is_to_move
+from workflows.version_upgrade import is_to_move
 
 
 @workflow.defn(name="EnvironmentWorkflow")

@@ -3,12 +3,12 @@
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.environment.access import AccessChanges
     from contracts.environment.models import MOORAGE_ACTOR, OwnerLeft, Problem
+    from contracts.environment.pending_access import AccessChanges
     from contracts.expiry import format_utc
     from contracts.temporal import search_attributes, workflow_memo
 
-from workflows.record.status import StatusRecord
+from workflows.record.status_changes import StatusRecord
 
 
 class PeopleRecord:

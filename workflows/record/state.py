@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         StepStatus,
         System,
     )
-    from contracts.environment.size_limits import MAX_NAME_BYTES, truncate, truncate_lines
+    from contracts.environment.payload_limits import MAX_NAME_BYTES, truncate, truncate_lines
     from contracts.environment_workflow import Answer, AnswerKind, CarriedState, EnvironmentStart
     from contracts.expiry import Term, format_utc
     from contracts.telemetry.trace_context import TraceContext, current_trace_id
@@ -35,10 +35,10 @@ with workflow.unsafe.imports_passed_through():
     from contracts.types.durations import format_duration
     from contracts.types.labels import index_of
 
-from workflows.record.details import render_details
+from workflows.record.current_details import render_details
 from workflows.record.life_metrics import measure_phase
 from workflows.record.people import PeopleRecord
-from workflows.record.template import TemplateRecord
+from workflows.record.template_change import TemplateRecord
 from workflows.steps import steps_of
 from workflows.telemetry.tracing import starting_trace
 

@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from contracts import expiry
     from contracts.environment.models import MADE_PHASES, Phase
-    from contracts.environment.size_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
-    from contracts.environment.snapshots import snapshot_obstacle
+    from contracts.environment.payload_limits import MAX_COLLABORATORS, MAX_EXTENSIONS, MAX_PENDING_ACCESS
+    from contracts.environment.snapshot_support import snapshot_obstacle
     from contracts.environment_workflow import (
         CollaboratorAction,
         CollaboratorInput,

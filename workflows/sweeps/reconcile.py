@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
         SurveyInput,
         Verdict,
     )
-    from contracts.reconcile.rules import brake_reason, due_orphans
+    from contracts.reconcile.orphan_rules import brake_reason, due_orphans
     from contracts.telemetry.metrics import RECONCILE_SWEEPS, RECONCILED
 
 from workflows.activity_failures import problem_of

@@ -8,7 +8,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from contracts.telemetry.metrics import Metric
 
-from workflows.telemetry.occurrences import is_new_occurrence
+from workflows.telemetry.replay_detection import is_new_occurrence
 
 
 def count(metric: Metric, labels: Mapping[str, str], amount: int = 1) -> None:

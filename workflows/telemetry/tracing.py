@@ -20,11 +20,11 @@ from temporalio.worker import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from contracts.telemetry.spans import Span
+    from contracts.telemetry.finished_span import Span
     from contracts.telemetry.trace_context import TraceContext, current_trace, derived_trace
     from contracts.temporal.trace_header import trace_in, with_trace
 
-from workflows.telemetry.occurrences import is_new_occurrence
+from workflows.telemetry.replay_detection import is_new_occurrence
 
 #: The functions outside the sandbox that a worker with tracing offers: whether a new trace is recorded, and
 #: the record of a span. They change nothing in the workflow.

@@ -79,7 +79,7 @@ FORBIDDEN: Mapping[str, tuple[str, Object]] = {
     "claims that name a volume": ("persistentvolumeclaims", _claim()),
     "tokens of accounts of the host": ("secrets", _token()),
 }
-#: What the quota and the limit range of an environment contain, as `activities.parts.namespace_policies`
+#: What the quota and the limit range of an environment contain, as `activities.parts.namespace_quotas`
 #: writes them; a test keeps both the same. The numbers do not matter here.
 _QUOTA = {
     **dict.fromkeys(("requests.cpu", "limits.cpu"), "1"),

@@ -6,7 +6,7 @@ import structlog
 from fastapi import APIRouter, Query
 
 from contracts.capacity.models import StateInput
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from starter.api.dependencies import CallerDep, CatalogueDep, InstallationDep, ReservationsDep
 from starter.api.problem_details import ApiProblem, ProblemType
 from starter.auth.policy import GlobalVerb, ensure_allowed_globally

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.phases import Phase
 from starter.cli.bulk.requests import BulkRequest, common_labels
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.errors import CliError, Code
 from starter.cli.follow import creation_failure
 from starter.cli.views.environments import EnvironmentView

@@ -11,14 +11,14 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from starter.cli.client.api_paths import environment_path
 from starter.cli.client.connection import Connection
-from starter.cli.client.paths import environment_path
-from starter.cli.client.single_call import RawAnswer, call_once
+from starter.cli.client.minimal_client import RawAnswer, call_once
 from starter.cli.client.slow_notice import notice_when_slow
 from starter.cli.client.time_limits import READ_SECONDS, TIMEOUT_SECONDS, TRIES
 from starter.cli.views.base import parse
 from starter.cli.views.environments import EnvironmentView
-from starter.cli.views.responses import parse_answer
+from starter.cli.views.response_validation import parse_answer
 
 if TYPE_CHECKING:
     from starter.cli.client.http_client import HttpClient

@@ -12,22 +12,22 @@ import httpx
 
 from clients.transport.connection_errors import describe_cause, is_final, proxy_of
 from clients.transport.tls_trust import TrustError, context_for
+from starter.cli.client.api_paths import environment_path
 from starter.cli.client.command_trace import begin_call, trace_headers
 from starter.cli.client.connection import Connection
-from starter.cli.client.paths import environment_path
-from starter.cli.client.response_errors import (
+from starter.cli.client.minimal_client import ACCEPT, NoAnswer, RawAnswer
+from starter.cli.client.proxy_errors import (
     ACCEPTED_NEVERTHELESS,
     CHECK_FIRST,
     is_from_proxy,
     proxy_failure,
     redirect_failure,
 )
-from starter.cli.client.single_call import ACCEPT, NoAnswer, RawAnswer
 from starter.cli.client.time_limits import CONNECT_SECONDS, READ_SECONDS, TIMEOUT_SECONDS, TRIES
 from starter.cli.errors import CliError, Code
 from starter.cli.views.base import parse
 from starter.cli.views.environments import EnvironmentView
-from starter.cli.views.responses import parse_answer
+from starter.cli.views.response_validation import parse_answer
 
 #: The client closes a stream after this time without data; the API sends a comment every 15 s.
 SILENCE_SECONDS = 45.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from contracts.templates.credentials import PLUGIN_VERSION
+from contracts.templates.client_certificates import PLUGIN_VERSION
 from starter.cli.arguments.options import environment_argument, examples
 from starter.cli.command_context import report_errors
 from starter.cli.connection_options import connection_options_of
@@ -63,7 +63,7 @@ def _certificate(ctx: click.Context, name: str, life: str, person: str) -> Clien
     connection = find_connection(options, person=person)
     if not (life and person):
         from starter.cli.client.api import Api
-        from starter.cli.client.paths import environment_path
+        from starter.cli.client.api_paths import environment_path
         from starter.cli.kubeconfig.user_entries import read_api_kubeconfig
 
         with Api(connection, quiet=True) as api:

@@ -25,10 +25,10 @@ from starter.cli.arguments.options import (
 )
 from starter.cli.arguments.prompts import confirm
 from starter.cli.batch import run_concurrently, run_in_turn
+from starter.cli.bulk.bulk_request import request_several
 from starter.cli.bulk.labels import labelled_environments, parse_labels
 from starter.cli.bulk.requests import MAX_ENVIRONMENTS, BulkRequest
-from starter.cli.bulk.session import request_several
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.commands.kubeconfig import remove_context_of
 from starter.cli.completion import complete_environment, complete_host, complete_template

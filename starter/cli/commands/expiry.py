@@ -16,7 +16,7 @@ from starter.cli.arguments.options import (
 )
 from starter.cli.arguments.prompts import ask, confirm
 from starter.cli.arguments.times import parse_local_time
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.output.formatting import print_history, print_leavers, print_note, print_sweep, relative_time

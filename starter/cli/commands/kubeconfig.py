@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from starter.cli.arguments.options import environment_argument, examples, output_option
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.connection_options import connection_options_of
 from starter.cli.errors import CliError, Output

@@ -28,7 +28,7 @@ def api(bind: str | None, port: int | None, output: Output) -> None:
     with report_errors(output, logs=True):
         import asyncio
 
-        from starter.cli.arguments.operator_settings import read_settings
+        from starter.cli.arguments.settings_validation import read_settings
         from starter.config_files.yaml_source import FilesUnusable
         from worker.connection import NotConnected
         from worker.settings.loading import load_api_settings
@@ -101,7 +101,7 @@ def codec_server(bind: str | None, port: int | None, output: Output) -> None:
     with report_errors(output, logs=True):
         import asyncio
 
-        from starter.cli.arguments.operator_settings import read_settings
+        from starter.cli.arguments.settings_validation import read_settings
         from starter.codec_server.app import create_codec_server, serve_codec
         from starter.config_files.yaml_source import FilesUnusable
         from worker.settings.loading import load_codec_server_settings

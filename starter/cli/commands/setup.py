@@ -47,7 +47,7 @@ def setup(dry_run: bool, only: tuple[Area, ...], output: Output) -> None:
         import sys
 
         from starter.catalogue.loader import load_catalogue
-        from starter.cli.arguments.operator_settings import read_settings
+        from starter.cli.arguments.settings_validation import read_settings
         from starter.cli.output.setup_results import (
             SetupProgress,
             print_complete,
@@ -91,7 +91,7 @@ def doctor(host: str | None, output: Output) -> None:
     Exit code 0 if everything is well, 1 if a part is not, 2 if the settings are not valid.
     """
     with report_errors(output):
-        from starter.cli.arguments.operator_settings import read_settings
+        from starter.cli.arguments.settings_validation import read_settings
         from starter.cli.client.contexts import stack_settings
         from starter.cli.output.setup_results import print_doctor
         from worker.settings.loading import load_host_worker_settings, load_settings

@@ -8,7 +8,7 @@ import click
 from contracts.phases import Phase
 from starter.cli.arguments.options import environments_argument, examples, no_wait_option, output_option
 from starter.cli.batch import run_in_turn
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import follow_until

@@ -12,7 +12,7 @@ from starter.cli.arguments.options import (
     yes_option,
 )
 from starter.cli.arguments.prompts import confirm
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_snapshot
 from starter.cli.errors import CliError, Code, Output

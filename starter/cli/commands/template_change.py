@@ -15,7 +15,7 @@ from starter.cli.arguments.options import (
     parse_settings,
     set_option,
 )
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.command_context import api_session
 from starter.cli.completion import complete_environment, complete_template
 from starter.cli.errors import CliError, Code, Output

@@ -80,7 +80,7 @@ def _check_on_hosts(found: "CatalogueCheck", labels: "LabelsOfHosts") -> "Catalo
     import asyncio
 
     from starter.catalogue.lint import check_on_hosts
-    from starter.cli.arguments.operator_settings import read_settings
+    from starter.cli.arguments.settings_validation import read_settings
     from worker.client_factory import open_clients
     from worker.settings.loading import load_settings
     from worker.settings.sources import SettingsError

@@ -23,7 +23,7 @@ from starter.cli.arguments.options import (
     team_option,
     template_argument,
 )
-from starter.cli.client.paths import environment_path, template_path
+from starter.cli.client.api_paths import environment_path, template_path
 from starter.cli.command_context import api_session
 from starter.cli.errors import CliError, Code, Output
 from starter.cli.follow import creation_failure, follow, is_over, is_ready

@@ -3,7 +3,7 @@
 import click
 
 from starter.cli.arguments.options import examples, output_option, template_argument
-from starter.cli.client.paths import template_path
+from starter.cli.client.api_paths import template_path
 from starter.cli.command_context import api_session
 from starter.cli.errors import Output
 from starter.cli.extras import Extra

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from contracts.phases import SLEEP_PHASES, Phase
-from starter.cli.client.paths import environment_path
+from starter.cli.client.api_paths import environment_path
 from starter.cli.errors import CliError, Code
 from starter.cli.terminal.text import print_line
 

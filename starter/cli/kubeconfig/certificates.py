@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from contracts.templates.credentials import MAX_CREDENTIAL
-from starter.cli.client.paths import environment_path
+from contracts.templates.client_certificates import MAX_CREDENTIAL
+from starter.cli.client.api_paths import environment_path
 from starter.cli.errors import CliError, Code
 
 #: A new certificate is requested this long before the end of the old one: a command may run for a while with

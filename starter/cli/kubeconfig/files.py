@@ -15,7 +15,7 @@ from typing import Any
 
 from clients import private_files
 from starter.cli.errors import CliError, Code
-from starter.cli.kubeconfig.text import SECTIONS, Config, UnusableKubeconfig, with_entries
+from starter.cli.kubeconfig.text_edits import SECTIONS, Config, UnusableKubeconfig, with_entries
 
 #: Prefix of our contexts, clusters and users; a merge changes nothing else in a file.
 OURS = "moorage-"

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.templates.credentials import CLUSTER_FIELDS, PLUGIN_VERSION
+from contracts.templates.client_certificates import CLUSTER_FIELDS, PLUGIN_VERSION
 from contracts.types.printable_text import escape
 from starter.cli.client.connection import Connection
 from starter.cli.connection_options import ConnectionOptions
 from starter.cli.errors import CliError, Code
 from starter.cli.kubeconfig.certificates import ClientCertificate
 from starter.cli.kubeconfig.files import OURS, parse_kubeconfig
-from starter.cli.kubeconfig.text import with_entries
+from starter.cli.kubeconfig.text_edits import with_entries
 from starter.cli.terminal.program_name import COMMAND, PLUGIN, is_plugin
 
 

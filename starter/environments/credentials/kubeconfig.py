@@ -7,7 +7,7 @@ from typing import Any
 
 from clients.safe_yaml import write_yaml
 from contracts.environment.models import Environment
-from contracts.templates.credentials import PLUGIN_VERSION
+from contracts.templates.client_certificates import PLUGIN_VERSION
 from starter.auth.policy import Principal, Verb
 from starter.environments.access import EnvironmentAccess
 from starter.environments.credentials.certificate_request import make_request

@@ -18,7 +18,7 @@ from clients.host.kubeconfig import Kubeconfig
 from clients.host.protocol import Host, VirtualCluster
 from contracts.environment.models import SLEEP_PHASES, Environment, Phase, StepState
 from contracts.host_requests import HostAnswer, HostRequestKind
-from contracts.templates.credentials import CLUSTER_FIELDS
+from contracts.templates.client_certificates import CLUSTER_FIELDS
 from starter.environments.reader import EnvironmentSnapshot
 from starter.environments.schemas import USABLE_PHASES
 from starter.host_workers.requests import HostRequests, request_about

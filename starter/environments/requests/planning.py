@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from contracts.environment.models import Environment, EnvironmentStatus, Phase, Spec, StepStatus
-from contracts.environment.size_limits import MAX_COLLABORATORS, ensure_fits
+from contracts.environment.payload_limits import MAX_COLLABORATORS, ensure_fits
 from contracts.environment_workflow import EnvironmentStart
 from contracts.templates.parameters import ParameterValue
 from contracts.templates.template import Template

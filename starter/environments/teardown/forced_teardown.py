@@ -15,7 +15,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from contracts.environment.models import EnvironmentStatus, Phase
 from contracts.environment_workflow import EnvironmentStart
 from contracts.errors import Refusal, RefusalReason
-from contracts.lost_lives import forced_start
+from contracts.recovery_starts import forced_start
 from contracts.types.naming import is_name, workflow_id
 from starter.auth.policy import Principal, Role, Verb
 from starter.environments.access import EnvironmentAccess, EnvironmentNotFound

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from contracts.environment.models import Environment, Spec
 from contracts.environment_workflow import EnvironmentStart
-from contracts.lost_lives import UNKNOWN, UNKNOWN_TTL, stand_in_template
 from contracts.notifications import LifeRecord
+from contracts.recovery_starts import UNKNOWN, UNKNOWN_TTL, stand_in_template
 from contracts.types.naming import LIFE_PATTERN, OwnerMark
 from starter.environments.teardown.leftover_search import FoundMarks, Marked
 from starter.installation_settings import InstallationConfig

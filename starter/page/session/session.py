@@ -6,7 +6,7 @@ import zlib
 
 from pydantic import Field
 
-from contracts.types.compression import decompress
+from contracts.types.decompression import decompress
 from contracts.types.models import Frozen
 from starter.auth.oidc.issuers import Issuer
 from starter.auth.policy import Principal

@@ -8,7 +8,7 @@ import pytest
 from contracts.booking_workflow import BookingPhase
 from contracts.capacity.bookings import BookingHold, BookingList
 from contracts.capacity.models import Amount, CapacityState, HostCapacity, HostState, Limits
-from contracts.capacity.pools import MAX_FAILURES, PoolCount
+from contracts.capacity.warm_pools import MAX_FAILURES, PoolCount
 from starter.bookings.schemas import BookingRow
 from starter.setup import bookings
 from starter.setup.bookings import Bookings

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contracts.capacity.pools import PoolCount
+from contracts.capacity.warm_pools import PoolCount
 from contracts.templates.warm_pool import WarmPool
 from starter.setup import warm_pools
 from starter.setup.check import Kind

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from activities.parts.network_policies import network_policies
-from activities.parts.policy_object import Manifest, policy_object
+from activities.parts.policy_metadata import Manifest, policy_object
 from activities.parts.quantities import largest, multiply, smallest, sum_bytes, sum_cpus
 from clients.host.models import LABEL_POD_SECURITY, HostNetworks
 from contracts.capacity.sizes import parts_of_size

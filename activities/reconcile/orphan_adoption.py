@@ -16,9 +16,9 @@ from activities.reconcile.inventory import MarkedSystems
 from activities.reconcile.runs import latest_run
 from contracts.environment.models import EnvironmentStatus
 from contracts.environment_workflow import QUERY_STATUS, EnvironmentStart, LifecycleTimeouts
-from contracts.lost_lives import adoption_start, forced_start, stand_in_environment
 from contracts.reconcile.models import Verdict
-from contracts.reconcile.rules import Findings, Judgement, LatestRun, RunKind, judge
+from contracts.reconcile.orphan_rules import Findings, Judgement, LatestRun, RunKind, judge
+from contracts.recovery_starts import adoption_start, forced_start, stand_in_environment
 from contracts.types.naming import OwnerMark
 
 #: A closed run is replayed for the query.

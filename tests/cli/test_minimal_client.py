@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from starter.cli.client import http_client, single_call
+from starter.cli.client import http_client, minimal_client
 from starter.cli.client.api import Api
 from starter.cli.client.connection import Connection
 from starter.cli.client.credentials.session import Session
-from starter.cli.client.single_call import NoAnswer, RawAnswer, call_once
+from starter.cli.client.minimal_client import NoAnswer, RawAnswer, call_once
 from starter.cli.client.time_limits import TRIES
 from starter.cli.errors import CliError, Code
 
@@ -172,7 +172,7 @@ def test_gives_nothing_for_a_file_of_authorities_that_cannot_be_read(tmp_path: P
 def test_gives_nothing_for_an_answer_that_is_too_large(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single_call, "LONGEST_ANSWER", 10)
+    monkeypatch.setattr(minimal_client, "LONGEST_ANSWER", 10)
     assert call_once(Connection(server.url, "t"), "POST", PATH, body={}) is None
 
 

@@ -1,8 +1,8 @@
-"""Begins and ends the offer of a standby to environments; see `activities.parts.take_over`."""
+"""Begins and ends the offer of a standby to environments; see `activities.parts.standby_claim`."""
 
 from temporalio import activity
 
-from activities.parts import take_over
+from activities.parts import standby_claim
 from activities.parts.host_lookup import Hosts, host_of
 from activities.task_queues import ensure_right_queue
 from clients.host.protocol import Host
@@ -22,12 +22,12 @@ class StandbyOffer(StandbyActivities):
     @activity.defn(name=STANDBY_OFFER)
     async def offer(self, input: StandbyInput) -> None:
         """Let environments take it over."""
-        await take_over.offer(self._host(input.environment), input.environment)
+        await standby_claim.offer(self._host(input.environment), input.environment)
 
     @activity.defn(name=STANDBY_WITHDRAW)
     async def withdraw(self, input: StandbyInput) -> WithdrawResult:
         """End the offer."""
-        taken_by = await take_over.withdraw(self._host(input.environment), input.environment)
+        taken_by = await standby_claim.withdraw(self._host(input.environment), input.environment)
         return WithdrawResult(taken_by=taken_by)
 
     def _host(self, environment: Environment) -> Host:

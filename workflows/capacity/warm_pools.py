@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
         Standby,
         StandbyName,
     )
-    from contracts.capacity.pools import QUIET_TIME, PoolsInput, WantedPool
+    from contracts.capacity.warm_pools import QUIET_TIME, PoolsInput, WantedPool
     from contracts.environment_workflow import EnvironmentStart, undo_queue
     from contracts.standby import SIGNAL_WITHDRAW, StartStandbyInput, WithdrawInput
     from contracts.types.naming import STANDBY_NAME_START, OwnerMark, workflow_id

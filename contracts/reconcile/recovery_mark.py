@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
 
 from contracts.environment.models import Environment
-from contracts.types.compression import decompress
+from contracts.types.decompression import decompress
 from contracts.types.models import Frozen
 from contracts.types.naming import OwnerMark, life_id
 

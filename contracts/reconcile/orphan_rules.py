@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from contracts.environment.models import Phase
-from contracts.reconcile.life_mark import LifeMark
 from contracts.reconcile.models import Orphan, SurveyedSystem, Verdict
+from contracts.reconcile.recovery_mark import LifeMark
 
 #: One orphan may always be seen to: a percentage of few environments would let none pass.
 MIN_LIMIT = 1

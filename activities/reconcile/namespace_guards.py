@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from activities.parts.namespace_policies import namespace_policies, pod_security
+from activities.parts.namespace_quotas import namespace_policies, pod_security
 from activities.reconcile.guard_comparison import guard_differences, label_differences
 from clients.host.models import HostNetworks, Namespace
 from clients.host.protocol import Host

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
         ReleaseInput,
         StandbyReport,
     )
-    from contracts.environment.size_limits import truncate
+    from contracts.environment.payload_limits import truncate
     from contracts.types.models import Frozen
     from contracts.types.naming import OwnerMark
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from contracts.capacity.bookings import BookingHold
 from contracts.capacity.models import HostCapacity, Reservation
-from contracts.capacity.pools import PoolState
+from contracts.capacity.warm_pools import PoolState
 from contracts.types.models import Frozen
 
 

@@ -29,7 +29,7 @@ from activities.environment_runs import (
     life_of,
 )
 from activities.sweeps.environment_updates import FAILURES, UPDATE_TIMEOUT, describe_failure
-from activities.sweeps.freeze_state import freeze_reason
+from activities.sweeps.expiry_freeze import freeze_reason
 from contracts.activities.fleet import BookingActivities
 from contracts.booking_workflow import EndedPlace, EndPlacesInput, EndPlacesResult, PlaceLeft
 from contracts.bookings import BOOKING_LABEL

@@ -4,13 +4,13 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from contracts.environment.models import MOORAGE_ACTOR, Environment, Problem, Spec, TemplateChange
-    from contracts.environment.size_limits import truncate
+    from contracts.environment.payload_limits import truncate
     from contracts.environment.template_change import describe_template
     from contracts.templates.parameters import format_parameters
     from contracts.templates.template import Template
     from contracts.temporal import search_attributes
 
-from workflows.record.status import StatusRecord
+from workflows.record.status_changes import StatusRecord
 
 
 class TemplateRecord:

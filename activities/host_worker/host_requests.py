@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.errors import NotConfigured
-from activities.host_worker.survey import survey_host
+from activities.host_worker.capacity_survey import survey_host
 from activities.parts.host_lookup import Hosts
 from clients.host.health import find_namespace, read_health
 from clients.host.protocol import Host
@@ -11,7 +11,7 @@ from contracts.activities.host import HostActivities
 from contracts.capacity.models import HostCapacity
 from contracts.environment.models import System
 from contracts.host_requests import HostAnswer, HostRequest, HostRequestKind
-from contracts.templates.credentials import CLUSTER_FIELDS, MAX_CREDENTIAL
+from contracts.templates.client_certificates import CLUSTER_FIELDS, MAX_CREDENTIAL
 
 
 class OnHost(HostActivities):
