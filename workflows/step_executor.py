@@ -116,6 +116,8 @@ class StepExecutor:
         `environment` is that of now, if it has changed since its start; `in_place` and `members` are as in
         `EnsureInput`.
         """
+        # It need not look for what was made a moment ago.
+        needs_ids = step.name is StepName.ROLE_BINDING and environment is None
         environment = environment or self._environment
         if step.name not in STEPS_WITH_VALUES:
             environment = environment.without_values
@@ -136,6 +138,8 @@ class StepExecutor:
                         is_bootstrapped=is_bootstrapped,
                         in_place=in_place,
                         members=members,
+                        project_id=self._made_id(StepName.PROJECT) if needs_ids else "",
+                        group_id=self._made_id(StepName.GROUP) if needs_ids else "",
                     ),
                     Receipt,
                     attempt=step.attempt_timeout,
@@ -149,6 +153,11 @@ class StepExecutor:
                 if other is not System.HOST_CLUSTER or is_bootstrapped:
                     raise
                 self._state.set_own_queues((*self._state.status.environment.own_queues, other))
+
+    def _made_id(self, step: StepName) -> str:
+        """Return the id of what a step has made; "" if it is not known."""
+        receipt = self._state.status.receipts.get(step)
+        return receipt.reference if receipt else ""
 
     async def _bootstrap(self, step: Step, give_up_at: datetime) -> None:
         """Register the cluster and apply its bootstrap manifest, by workers that each reach one system."""

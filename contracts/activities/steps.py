@@ -33,6 +33,7 @@ class EnsureInput(Frozen):
     `is_bootstrapped` is for the import: the worker beside the host has applied the bootstrap manifest.
     `in_place`: the environment is in use, so the step changes what is there and never replaces it.
     `members`: only the members of the step's group are repaired, and nothing else is done.
+    `project_id` and `group_id`: what this life has made before; the step reads what is left out.
     """
 
     environment: Environment
@@ -41,6 +42,8 @@ class EnsureInput(Frozen):
     is_bootstrapped: bool = False
     in_place: bool = False
     members: MemberRepair | None = None
+    project_id: str = ""
+    group_id: str = ""
 
 
 class RemoveInput(Frozen):

@@ -6,10 +6,13 @@ from activities.errors import NotConfigured
 from activities.people_check import PeopleCheck, require_directory
 from clients.rafay import Binding
 from contracts.activities.people import CheckPeopleInput
+from contracts.activities.steps import EnsureInput
 from contracts.environment.models import Environment, StepName
 from contracts.errors import ErrorType
+from embedded.faults import CALLS_PATH
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import Bench, an_environment, fresh
+from tests.support.stand_ins import control
 
 WAYS = pytest.mark.parametrize(
     ("identity", "system"),
@@ -136,6 +139,56 @@ async def test_a_role_that_was_changed_by_hand_is_corrected(bench: Bench, enviro
     await rafay.bind_role(group.id, project.id, "PROJECT_READ_ONLY")
     await bench.ensure(StepName.ROLE_BINDING, environment)
     assert await rafay.bindings(group.id) == [Binding(name, ("PROJECT_ADMIN",))]
+
+
+async def _ids(bench: Bench, environment: Environment) -> dict[str, str]:
+    rafay, name = bench.clients.rafay, environment.derived_name
+    project, group = await rafay.find_project(name), await rafay.find_group(name)
+    assert project
+    assert group
+    return {"project_id": project.id, "group_id": group.id}
+
+
+async def _bind(bench: Bench, environment: Environment, ids: dict[str, str]) -> None:
+    await Running(
+        bench.steps[StepName.ROLE_BINDING].ensure, EnsureInput(environment=environment, **ids)
+    ).result()
+
+
+def _look_ups(bench: Bench) -> int:
+    calls = control(bench.systems.rafay, "GET", CALLS_PATH)
+    return sum(calls.get(f"{kind}.list", 0) for kind in ("project", "group"))
+
+
+async def test_what_was_made_a_moment_ago_is_not_looked_for(bench: Bench, environment: Environment) -> None:
+    await bench.make(environment, before=StepName.ROLE_BINDING)
+    ids = await _ids(bench, environment)
+    before = _look_ups(bench)
+    for _ in range(2):
+        await _bind(bench, environment, ids)
+    assert _look_ups(bench) == before
+    bound = Binding(environment.derived_name, (environment.template.role,))
+    assert await bench.clients.rafay.bindings(ids["group_id"]) == [bound]
+
+
+@pytest.mark.parametrize("gone", ["project_id", "group_id"])
+async def test_what_is_not_there_any_more_is_looked_for(
+    bench: Bench, environment: Environment, gone: str
+) -> None:
+    """Ensures that one that was made again in between is bound, and not the one that a receipt names."""
+    await bench.make(environment, before=StepName.ROLE_BINDING)
+    ids = await _ids(bench, environment)
+    rafay = bench.clients.rafay
+    if gone == "project_id":
+        await rafay.delete_project(ids[gone])
+    else:
+        await rafay.delete_group(ids[gone])
+    await bench.make(environment, before=StepName.ROLE_BINDING)
+    await _bind(bench, environment, ids)
+    now = await _ids(bench, environment)
+    assert now[gone] != ids[gone]
+    bound = Binding(environment.derived_name, (environment.template.role,))
+    assert await rafay.bindings(now["group_id"]) == [bound]
 
 
 async def test_a_directory_that_is_not_configured_any_more_is_said_so() -> None:
