@@ -7,12 +7,14 @@ deleted, or until the reconcile sweep has them taken out.
 
 import contextlib
 
+from temporalio import activity
+
 from activities.ownership import NOTHING_THERE, note_foreign
 from activities.parts.concurrent_reads import read_together
 from activities.parts.control_plane_resource import own_group, own_project
 from activities.people_check import user_ids_of
 from clients.errors import AlreadyExists, NotFound, Rejected
-from clients.rafay import Rafay
+from clients.rafay import Group, Rafay
 from contracts.activities.steps import (
     EnsureInput,
     InspectInput,
@@ -47,12 +49,16 @@ class RoleBindingStep(StepActivities):
         return Receipt(name=environment.derived_name, reference=environment.template.role)
 
     async def _bind_made(self, input: EnsureInput) -> str:
-        """Bind what the steps before have made; return the group's id, or "" if that is not known or gone."""
-        if not (input.project_id and input.group_id):
+        """Bind what the steps before have made; return the group's id, or "" if it has to be looked at first.
+
+        This only adds a binding where there is none, right after both were made: later they may have another
+        owner.
+        """
+        if not (input.project_id and input.group_id) or activity.info().attempt > 1:
             return ""
         try:
-            await self._bind(input.environment, input.group_id, input.project_id)
-        except (NotFound, Rejected):
+            await self._rafay.bind_role(input.group_id, input.project_id, input.environment.template.role)
+        except (AlreadyExists, NotFound, Rejected):
             return ""
         return input.group_id
 
@@ -61,7 +67,7 @@ class RoleBindingStep(StepActivities):
         project, group = await read_together(
             own_project(self._rafay, environment), own_group(self._rafay, environment)
         )
-        await self._bind(environment, group.id, project.id)
+        await self._bind(group, project.id, project.name, environment.template.role)
         return group.id
 
     async def _repair_members(self, environment: Environment, repair: MemberRepair) -> Receipt:
@@ -78,17 +84,16 @@ class RoleBindingStep(StepActivities):
                 await self._rafay.add_member(group.id, user.id)
         return Receipt(name=group.name, reference=environment.template.role)
 
-    async def _bind(self, environment: Environment, group_id: str, project_id: str) -> None:
-        role = environment.template.role
+    async def _bind(self, group: Group, project_id: str, project_name: str, role: str) -> None:
         try:
-            await self._rafay.bind_role(group_id, project_id, role)
+            await self._rafay.bind_role(group.id, project_id, role)
         except AlreadyExists:
-            held = {each.project_name: each.role_names for each in await self._rafay.bindings(group_id)}
-            if held.get(environment.derived_name) == (role,):
+            held = {each.project_name: each.role_names for each in await self._rafay.bindings(group.id)}
+            if held.get(project_name) == (role,):
                 return
             # The binding has another role, or more roles: an administrator has changed our binding.
-            await self._rafay.unbind(group_id, project_id)
-            await self._rafay.bind_role(group_id, project_id, role)
+            await self._rafay.unbind(group.id, project_id)
+            await self._rafay.bind_role(group.id, project_id, role)
 
     async def remove(self, input: RemoveInput) -> RemoveResult:
         """Remove all members from our group, and its role on our project."""

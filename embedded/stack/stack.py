@@ -11,6 +11,7 @@ import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,8 +36,9 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: What places an environment, once the host has reported what it has.
 _PLACING_PARTS = frozenset({Part.TEMPORAL, Part.HOST, Part.WORKER, Part.API})
-#: Longest wait for the host's first report: a worker that gets no answer asks again after 15 seconds.
-REPORT_SECONDS = 60.0
+#: Longest wait for the host's first report: a worker that gets no answer asks again after 15 to 20
+#: seconds.
+REPORT_SECONDS = 120.0
 #: The last output of a start: how it ends, and what to do with it.
 _NEXT = """
 Ready. Ctrl-C stops it; the state stays in {folder}.
@@ -51,8 +53,9 @@ Prepare = Callable[["Stack"], Awaitable[str]]
 class Stack:
     """A running stack, from entering the context to leaving it; its state stays in `folder`.
 
-    Once entered, environments can be requested, unless `Options.waits_for_host` is off. Entering raises
-    StackError, with nothing left running, when a part does not start.
+    Once entered, environments can be requested, unless a part for them is left out, or
+    `Options.waits_for_host` is off. Entering raises StackError, with nothing left running, when a part does
+    not start.
     """
 
     def __init__(self, folder: Path = DEFAULT_FOLDER, options: Options | None = None) -> None:
@@ -193,20 +196,27 @@ class Stack:
     async def wait_for_host(self) -> None:
         """Wait until the host has reported what it has: until then every request is refused.
 
+        Returns at once if the stack does not have all parts that place an environment.
+
         Raises:
             StackError: it does not within its time.
+            ChildFailed: a process has ended meanwhile.
         """
+        if not self.options.parts >= _PLACING_PARTS:
+            return
         port, caller = self._specs.ports[Part.API], {"Authorization": f"Bearer {self.token}"}
         deadline = time.monotonic() + REPORT_SECONDS
         while True:
+            self._children.raise_failure()
             status, body = await get(port, "/api/v1/capacity", caller)
             hosts = json.loads(body)["hosts"] if status == 200 else []
             if any(host["name"] == HOST and host["known"] for host in hosts):
                 return
             if time.monotonic() > deadline:
+                logs = f"{self.log(Part.WORKER)} and {self.log(Part.API)}"
                 raise StackError(
-                    f"the host has not reported what it has within {REPORT_SECONDS:g} s; "
-                    f"the worker's log, {self.log(Part.WORKER)}, says why"
+                    f"the host has not reported what it has within {REPORT_SECONDS:g} s "
+                    f"(the API's status is {status}); see {logs}"
                 )
             await asyncio.sleep(PROBE_SECONDS)
 
@@ -252,7 +262,7 @@ class Stack:
         async with asyncio.TaskGroup() as starting:
             for part in first_of.values():
                 starting.create_task(self.start(part))
-        if self.options.waits_for_host and self.options.parts >= _PLACING_PARTS:
+        if self.options.waits_for_host:
             await self.wait_for_host()
         self._folder.announce(**{"API": self.api_url, UI: self.ui_url})
         ours = {name: value for name, value in self.env.items() if name.startswith(_OUR_VARIABLES)}
@@ -311,7 +321,8 @@ async def _run(
     prepare: Prepare | None,
     announce: Callable[[Stack], None] | None,
 ) -> None:
-    stack = Stack(folder, options)
+    # One that cannot place anything yet is left running: its worker may be of a version that is not current.
+    stack = Stack(folder, replace(options, waits_for_host=False))
     show(f"Starting; the state is kept in {stack.folder}")
     async with stack:
         if announce is None:
@@ -329,6 +340,11 @@ async def _run(
 async def _prepare(stack: Stack, show: Callable[[str], None], prepare: Prepare | None) -> None:
     if prepare is not None:
         show(f"{'set up':<16} {await prepare(stack)}")
+    try:
+        await stack.wait_for_host()
+    except StackError as error:
+        show(f"Nothing can be requested yet: {error}")
+        return
     show(_NEXT.format(folder=stack.folder))
 
 

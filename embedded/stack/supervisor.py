@@ -250,12 +250,16 @@ class Children:
         """
         while True:
             self._changed.clear()
-            if self._disconnected.is_set():
-                raise ChildFailed("the process that would clean up after this one was killed")
-            for child in self._children.values():
-                if child.has_failed:
-                    raise ChildFailed(f"the {child.spec.name} ended by itself{_evidence(child)}")
+            self.raise_failure()
             await self._changed.wait()
+
+    def raise_failure(self) -> None:
+        """Raise ChildFailed if one of them has ended without being stopped."""
+        if self._disconnected.is_set():
+            raise ChildFailed("the process that would clean up after this one was killed")
+        for child in self._children.values():
+            if child.has_failed:
+                raise ChildFailed(f"the {child.spec.name} ended by itself{_evidence(child)}")
 
     def _spawn(self, spec: ProcessSpec) -> Child:
         if spec.name in self._children and self._children[spec.name].runs:

@@ -1,5 +1,8 @@
 """Who gets in: people looked up, members kept in the control plane or in the identity provider."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from activities.errors import NotConfigured
@@ -12,6 +15,7 @@ from contracts.errors import ErrorType
 from embedded.faults import CALLS_PATH
 from tests.activities.activity_runs import Running
 from tests.activities.conftest import Bench, an_environment, fresh
+from tests.support.deadline import HANG
 from tests.support.stand_ins import control
 
 WAYS = pytest.mark.parametrize(
@@ -149,10 +153,9 @@ async def _ids(bench: Bench, environment: Environment) -> dict[str, str]:
     return {"project_id": project.id, "group_id": group.id}
 
 
-async def _bind(bench: Bench, environment: Environment, ids: dict[str, str]) -> None:
-    await Running(
-        bench.steps[StepName.ROLE_BINDING].ensure, EnsureInput(environment=environment, **ids)
-    ).result()
+def _bind(bench: Bench, environment: Environment, ids: dict[str, str], *, attempt: int = 1) -> Running:
+    input = EnsureInput(environment=environment, **ids)
+    return Running(bench.steps[StepName.ROLE_BINDING].ensure, input, attempt=attempt)
 
 
 def _look_ups(bench: Bench) -> int:
@@ -164,9 +167,20 @@ async def test_what_was_made_a_moment_ago_is_not_looked_for(bench: Bench, enviro
     await bench.make(environment, before=StepName.ROLE_BINDING)
     ids = await _ids(bench, environment)
     before = _look_ups(bench)
-    for _ in range(2):
-        await _bind(bench, environment, ids)
+    await _bind(bench, environment, ids).result()
     assert _look_ups(bench) == before
+    bound = Binding(environment.derived_name, (environment.template.role,))
+    assert await bench.clients.rafay.bindings(ids["group_id"]) == [bound]
+
+
+async def test_a_lost_answer_to_the_binding_is_found_by_the_next_attempt(
+    bench: Bench, environment: Environment
+) -> None:
+    await bench.make(environment, before=StepName.ROLE_BINDING)
+    ids = await _ids(bench, environment)
+    bench.systems.lose_the_answer("binding.create")
+    await _bind(bench, environment, ids).failure()
+    await _bind(bench, environment, ids, attempt=2).result()
     bound = Binding(environment.derived_name, (environment.template.role,))
     assert await bench.clients.rafay.bindings(ids["group_id"]) == [bound]
 
@@ -184,11 +198,29 @@ async def test_what_is_not_there_any_more_is_looked_for(
     else:
         await rafay.delete_group(ids[gone])
     await bench.make(environment, before=StepName.ROLE_BINDING)
-    await _bind(bench, environment, ids)
+    await _bind(bench, environment, ids).result()
     now = await _ids(bench, environment)
     assert now[gone] != ids[gone]
     bound = Binding(environment.derived_name, (environment.template.role,))
     assert await rafay.bindings(now["group_id"]) == [bound]
+
+
+@pytest.mark.parametrize("attempt", [1, 2], ids=["the first attempt", "the second"])
+@pytest.mark.parametrize("kind", ["project", "group"])
+async def test_what_has_another_owner_by_now_keeps_its_role(
+    bench: Bench, environment: Environment, kind: str, attempt: int
+) -> None:
+    """Ensures that the ids of a receipt make nobody's project or group ours again."""
+    await bench.make(environment, before=StepName.ROLE_BINDING)
+    ids, rafay = await _ids(bench, environment), bench.clients.rafay
+    await rafay.bind_role(ids["group_id"], ids["project_id"], "PROJECT_READ_ONLY")
+    database = bench.systems.folder / "rafay.sqlite"
+    with closing(sqlite3.connect(database, timeout=HANG)) as rows, rows:
+        rows.execute(f"UPDATE {kind}s SET description = 'of others' WHERE id = ?", (ids[f"{kind}_id"],))
+    failure = await _bind(bench, environment, ids, attempt=attempt).failure()
+    assert failure.type == ErrorType.CONFLICT.value
+    held = Binding(environment.derived_name, ("PROJECT_READ_ONLY",))
+    assert await rafay.bindings(ids["group_id"]) == [held]
 
 
 async def test_a_directory_that_is_not_configured_any_more_is_said_so() -> None:

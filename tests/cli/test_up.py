@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from click.testing import CliRunner
@@ -77,7 +78,7 @@ async def test_its_last_words_say_what_to_do(tmp_path: Path, prepared: bool) -> 
     async def prepare(_: Stack) -> str:
         return "by moorage setup"
 
-    stack = cast(Stack, SimpleNamespace(folder=tmp_path))
+    stack = cast(Stack, SimpleNamespace(folder=tmp_path, wait_for_host=AsyncMock()))
     show: Callable[[str], Any] = printed.append
     await stacks._prepare(stack, show, prepare if prepared else None)
     assert len(printed) == 1 + prepared, "something comes after it, or the set-up before it is missing"

@@ -18,7 +18,7 @@ from embedded.asgi_server import listening_socket
 from embedded.faults import CALLS_PATH, Fault, FaultKind
 from embedded.stack.options import STAND_INS
 from embedded.stack.processes import ISSUERS_FILE, ProcessSpecs
-from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError
+from embedded.stack.stack import AlreadyRunning, ChildFailed, Options, Part, Stack, StackError, up
 from embedded.stack.state_dir import StackFolder, free_port
 from embedded.stack.supervisor import get
 from tests.lifecycle.environment_client import Asking
@@ -301,11 +301,36 @@ async def test_environments_can_be_requested_once_a_stack_has_started(tmp_path: 
 
 async def test_a_host_that_never_reports_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embedded.stack.stack.REPORT_SECONDS", 2.0)
-    expected = r"the host has not reported what it has within 2 s; the worker's log, .*worker\.log, says why"
+    expected = (
+        r"not reported what it has within 2 s \(the API's status is 200\); see .*worker\.log and .*API\.log"
+    )
     with pytest.raises(StackError, match=expected):
         async with StackOfASilentHost(tmp_path / "state", hurried()):
             pass
     assert processes_of(tmp_path / "state") == []
+
+
+async def test_up_leaves_a_stack_running_that_cannot_place_anything_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ensures that the operator can make the version of a worker current that has no work yet."""
+    monkeypatch.setattr("embedded.stack.stack.REPORT_SECONDS", 2.0)
+    shown: list[str] = []
+    said = asyncio.Event()
+
+    def show(text: str) -> None:
+        shown.append(text)
+        if "Nothing can be requested yet" in text:
+            said.set()
+
+    options = hurried(environment={"MOORAGE_WORKER__VERSION": "1.5.0"})
+    running = asyncio.create_task(up(tmp_path / "state", options, show))
+    async with asyncio.timeout(MAX_WAIT):
+        await said.wait()
+    assert not running.done()
+    assert not any("Ready" in text for text in shown)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(running, MAX_WAIT)
 
 
 async def test_parts_come_and_go(tmp_path: Path) -> None:

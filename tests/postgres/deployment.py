@@ -20,7 +20,7 @@ LONGEST = 10 * HANG
 PACKAGES = ("activities", "clients", "contracts", "starter", "worker", "workflows")
 #: Of another build: a timer, so that its histories are those of no other build. A run of one build that the
 #: other replays fails its workflow task.
-ANOTHER = "await workflow.sleep(timedelta(milliseconds=1), summary='another build')"
+ANOTHER = "await workflow.sleep(0.001, summary='another build')"
 #: The methods of the environment's workflow that begin with the timer in another build.
 CHANGED = ("_provision", "_tear_down")
 
@@ -31,7 +31,7 @@ def another_build(folder: Path) -> Path:
     for package in PACKAGES:
         shutil.copytree(CHECKOUT / package, folder / package, ignore=ignored)
     shutil.copy(CHECKOUT / "moorage.py", folder)
-    file = folder / "workflows" / "environment.py"
+    file = folder / "workflows" / "environment" / "workflow.py"
     code = file.read_text()
     for method in CHANGED:
         first_line = f"    async def {method}(self) -> None:\n"
