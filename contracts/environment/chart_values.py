@@ -22,6 +22,10 @@ DNS_LIMITS = {"cpu": "1", "memory": "170Mi"}
 ETCD_LIMITS = {"cpu": "500m", "memory": "512Mi"}
 #: For the volume with the virtual cluster's state.
 CONTROL_PLANE_STORAGE = "5Gi"
+#: Where the vCluster keeps a file with the id of each of its processes. On its volume, one that it was killed
+#: over stays empty, and with it the vCluster ends a few seconds after each start: "failed to parse PID file"
+#: (seen with chart 0.36.1, after a pause that came during a start).
+PROCESS_FILES = "/data/pids"
 #: The path of the etcd that the chart deploys.
 ETCD = ("controlPlane", "backingStore", "etcd", "deploy")
 #: A larger number of replicas is a mistake.
@@ -68,9 +72,31 @@ def compose_values(environment: Environment, host_overlay: Mapping[str, Any] | N
     values: dict[str, Any] = {}
     for layer in (wanted, unprivileged, template.values, host_overlay or {}, settled):
         values = merge_values(values, layer)
-    return values
+    return _with_fresh_process_files(values)
 
 
+def _with_fresh_process_files(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with a folder for process files that is empty in each new pod.
+
+    Unless the template has another one, or values that the chart refuses.
+    """
+    persistence = value_at(values, *_PERSISTENCE)
+    if not isinstance(persistence, Mapping):
+        return values
+    volumes, mounts = (persistence.get(key) or [] for key in ("addVolumes", "addVolumeMounts"))
+    if not (isinstance(volumes, list) and isinstance(mounts, list)):
+        return values
+    if any(isinstance(each, Mapping) and each.get("mountPath") == PROCESS_FILES for each in mounts):
+        return values
+    name = "moorage-process-files"
+    added = {
+        "addVolumes": [*volumes, {"name": name, "emptyDir": {}}],
+        "addVolumeMounts": [*mounts, {"name": name, "mountPath": PROCESS_FILES}],
+    }
+    return merge_values(values, {"controlPlane": {"statefulSet": {"persistence": added}}})
+
+
+_PERSISTENCE = ("controlPlane", "statefulSet", "persistence")
 _NO_PRIVILEGE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _NO_ROOT = {
     "runAsNonRoot": True,

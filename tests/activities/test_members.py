@@ -210,7 +210,7 @@ async def test_what_is_not_there_any_more_is_looked_for(
 async def test_what_has_another_owner_by_now_keeps_its_role(
     bench: Bench, environment: Environment, kind: str, attempt: int
 ) -> None:
-    """Ensures that the ids of a receipt make nobody's project or group ours again."""
+    """Ensures that the ids of a receipt make no project and no group of others ours again."""
     await bench.make(environment, before=StepName.ROLE_BINDING)
     ids, rafay = await _ids(bench, environment), bench.clients.rafay
     await rafay.bind_role(ids["group_id"], ids["project_id"], "PROJECT_READ_ONLY")

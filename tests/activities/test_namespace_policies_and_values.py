@@ -14,7 +14,7 @@ from clients.host.models import HostNetworks, NodeCapacity, Peer, PeerPods
 from clients.kubernetes.cluster.dry_run import REQUIRED
 from contracts.capacity.models import Limits
 from contracts.capacity.sizes import size_of
-from contracts.environment.chart_values import ETCD, compose_values, merge_values, value_at
+from contracts.environment.chart_values import ETCD, PROCESS_FILES, compose_values, merge_values, value_at
 from contracts.environment.models import Environment
 from contracts.templates.template import Network, PodSecurity, Template
 from contracts.types.quantities import parse_quantity
@@ -157,6 +157,35 @@ def test_a_deployed_etcd_keeps_nothing_and_runs_as_non_root_where_that_is_asked(
     assert etcd["persistence"]["volumeClaim"]["retentionPolicy"] == "Delete"
     assert etcd["security"]["podSecurityContext"]["runAsNonRoot"] is True
     assert value_at(compose_values(ENVIRONMENT), *ETCD) is None, "it is said although there is none"
+
+
+OWN = {"name": "own", "mountPath": PROCESS_FILES}
+
+
+@pytest.mark.parametrize(
+    ("persistence", "mounts"),
+    [
+        ({}, [PROCESS_FILES]),
+        ({"addVolumeMounts": [{"name": "a", "mountPath": "/etc/a"}]}, ["/etc/a", PROCESS_FILES]),
+        ({"addVolumeMounts": [OWN]}, [PROCESS_FILES]),
+        ({"addVolumeMounts": None}, [PROCESS_FILES]),
+        ({"addVolumes": "odd"}, None),
+        ("odd", None),
+        (None, None),
+    ],
+    ids=["nothing", "another", "its own folder", "null", "odd volumes", "odd", "no persistence"],
+)
+def test_each_pod_of_a_vcluster_begins_without_process_files(
+    persistence: Any, mounts: list[str] | None
+) -> None:
+    """Ensures that a vCluster which was killed over such a file starts again; odd values stay odd."""
+    values = {"controlPlane": {"statefulSet": {"persistence": persistence}}}
+    composed = compose_values(an_environment("demo", values=values))
+    found = value_at(composed, "controlPlane", "statefulSet", "persistence", "addVolumeMounts")
+    assert (found and [each["mountPath"] for each in found]) == mounts
+    named = value_at(composed, "controlPlane", "statefulSet", "persistence", "addVolumes")
+    if mounts and OWN not in found:
+        assert {each["name"]: each["emptyDir"] for each in named} == {found[-1]["name"]: {}}
 
 
 def test_a_container_that_names_no_limits_never_gets_more_than_the_environment_has() -> None:
