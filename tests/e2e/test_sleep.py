@@ -131,6 +131,21 @@ async def test_fifty_wake_it_at_once_and_none_is_lost(environments: Environments
     print(f"awake after {', '.join(f'{each:.1f}' for each in took)} s; p95 {p95:.1f} s")
 
 
+async def test_it_wakes_though_it_was_stopped_while_it_wrote_its_process_files(
+    environments: Environments, alice: Asking, cluster: Cluster
+) -> None:
+    """Ensures that a vCluster whose files of process ids were cut off by its pause starts again."""
+    name = await environments.ready("sleeping")
+    pod = ("-n", f"mrg-{name}", f"mrg-{name}-0", "-c", "syncer")
+    cut = "for file in /data/pids/*.pid; do : > $file; done; ls /data/pids"
+    files = await asyncio.to_thread(cluster.run, "exec", *pod, "--", "sh", "-c", cut)
+    assert "controller-manager.pid" in files
+    await _change(alice, name, "sleep")
+    await alice.until_phase(name, "asleep")
+    await _change(alice, name, "wake")
+    await alice.until_phase(name, "ready")
+
+
 async def test_one_that_sleeps_is_deleted_without_a_trace(
     environments: Environments, alice: Asking, cluster: Cluster, stand_ins: Systems
 ) -> None:
