@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -176,6 +177,12 @@ async def a_bench(server: WorkflowEnvironment) -> AsyncIterator[Bench]:
     for name in bench.names:
         with suppress(RPCError):
             await server.client.get_workflow_handle(workflow_id(name)).terminate()
+
+
+async def accepted_updates(handle: WorkflowHandle[Any, Any]) -> int:
+    """How many updates the history of the run has; other events may come at any time on a busy machine."""
+    kind = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+    return len([event async for event in handle.fetch_history_events() if event.event_type == kind])
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = HANG) -> None:

@@ -44,7 +44,7 @@ from starter.environments.schemas import DoneKind
 from starter.temporal.errors import NothingStarted, TemporalUnavailable
 from starter.temporal.updates import NoCapacity
 from tests.support.deadline import HANG
-from tests.workflows.conftest import LIFE, Life, a_start, until
+from tests.workflows.conftest import LIFE, Life, a_start, accepted_updates, until
 from tests.workflows.house import (
     SHORT_RUNS,
     SIZE,
@@ -151,11 +151,15 @@ async def test_refusals_leave_nothing_in_the_history(house: CapacityBench) -> No
     """Ensures that asking in vain, again and again, does not make the history longer."""
     await house.reservations.reserve(house.ask("here"))
     handle = house.client.get_workflow_handle(CAPACITY_ID)
+    updates = await accepted_updates(handle)
     before = (await handle.describe()).history_length
-    for number in range(20):
+    refusals = 20
+    for number in range(refusals):
         decision = await house.reservations.reserve(house.ask(f"env-{number}", quotas=team(most(1))))
         assert decision.refusal
-    assert (await handle.describe()).history_length == before
+    assert await accepted_updates(handle) == updates
+    # A workflow task that takes too long on a busy machine leaves a few events.
+    assert (await handle.describe()).history_length < before + refusals
 
 
 async def test_nothing_is_started_that_has_no_place(house: CapacityBench) -> None:
