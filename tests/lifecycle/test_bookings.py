@@ -65,7 +65,9 @@ async def test_a_course_from_the_booking_to_its_certificate(
     assert f"moorage bookings {event} --new-codes" in again.err
 
     async def standbys_are_ready() -> bool:
-        pools = (await alice.http.get("/pools")).json()["pools"]
+        pools = (
+            (await alice.http.get("/pools")).json().get("pools", [])
+        )  # on a busy machine it may say: ask again
         return [pool["ready"] for pool in pools if pool["booking"] == event] == [3]
 
     await until(standbys_are_ready, "a standby is ready for each seat")
